@@ -1,0 +1,39 @@
+# `make` prints what there is. Everything that is installed or built goes into $(OLLAMASERVE_CACHE).
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+OLLAMASERVE_CACHE ?= $(HOME)/.cache/ollamaserve
+PYTHON ?= python3
+VENV := $(OLLAMASERVE_CACHE)/venv-$(shell cat requirements/dev.txt <($(PYTHON) --version) | sha256sum | cut -c1-12)
+PY := $(VENV)/bin/python
+export OLLAMASERVE_CACHE
+export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/sidecar:$(CURDIR)/dev
+export PATH := $(VENV)/bin:$(PATH)
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+venv: $(VENV)/.complete ## the virtual environment, from the hash-pinned lock
+$(VENV)/.complete: requirements/dev.txt
+	@echo "==> virtual environment: $(VENV)"
+	@rm -rf $(VENV) && mkdir -p $(OLLAMASERVE_CACHE) && $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+check: venv ## formatting, lint, types, layers, lock freshness: in seconds
+	ruff format --check .
+	ruff check .
+	mypy operator/ollamaserve_operator sidecar/ollamaserve_sidecar dev/ollamaserve_dev tests
+	lint-imports
+	$(PY) -m ollamaserve_dev.lock --check
+
+format: venv ## rewrite the code in the house format
+	ruff format . && ruff check --fix .
+
+lock: venv ## compile requirements/*.txt again from the pyproject.toml files
+	$(PY) -m ollamaserve_dev.lock
+
+test: check ## everything that CI runs, clusters included
+	$(PY) -m pytest
+
+.PHONY: help venv check format lock test

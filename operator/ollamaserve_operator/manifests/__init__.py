@@ -1,0 +1,1 @@
+"""One pure builder per kind, in a file named after it."""
