@@ -1,0 +1,161 @@
+"""`make demo`: from nothing to an answer through the gate, on a local kind cluster.
+
+Every step is the product's own path: images, deploy/install.yaml, an applied resource, a real pull.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.syntax import Syntax
+
+from ollamaserve_dev import clusters, images, installation
+from ollamaserve_dev.kubectl import Body, Kubectl, KubectlError, NotYetError, until
+
+NAMESPACE, NAME = "demo", "llama"
+QUESTION = "Why is the sky blue?"
+out = Console(highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def step(title: str) -> Iterator[None]:
+    start = time.monotonic()
+    out.print(f"[bold cyan]==>[/] [bold]{title}[/]")
+    yield
+    out.print(f"    [green]done[/] in {time.monotonic() - start:.0f} s")
+
+
+def resource(model: str, *, insecure: bool) -> Body:
+    """The resource that the demo applies: the sample, with the demo's model."""
+    body = installation.sample("cpu")
+    body["metadata"] = {"name": NAME, "namespace": NAMESPACE}
+    body["spec"]["models"] = [{"name": model}]
+    if insecure:
+        body["spec"]["pull"] = {"insecure": True}
+    return body
+
+
+def ready(status: Body) -> Body:
+    return next((c for c in status.get("conditions", []) if c["type"] == "Ready"), {})
+
+
+def follow(kubectl: Kubectl, seconds: float) -> None:
+    """Show the pull's progress, and each new reason, until the resource is Ready.
+
+    Raises NotYetError with the last message where it stalls or takes longer than `seconds`.
+    """
+    columns = TextColumn("    {task.description:<32}"), BarColumn(), TaskProgressColumn()
+    with Progress(*columns, console=out) as progress:
+        bar = progress.add_task("waiting for the operator", total=100)
+        told = ""
+
+        def look() -> bool:
+            nonlocal told
+            status = (kubectl.get("ollamaserve", NAME) or {}).get("status", {})
+            condition = ready(status)
+            models: list[Body] = status.get("models", [])
+            percent = min((m.get("pulledPercent", 0) for m in models), default=0)
+            reason = condition.get("reason", "")
+            progress.update(bar, completed=percent, description=reason or "accepted")
+            if condition.get("message", "") != told:
+                told = condition.get("message", "")
+                progress.console.print(f"    [dim]{reason}: {told}[/]")
+            if any(c["type"] == "Stalled" and c["status"] == "True" for c in status["conditions"]):
+                raise NotYetError(told)
+            return bool(condition.get("status") == "True")
+
+        until(f"{NAME} Ready", look, seconds=seconds)
+        progress.update(bar, completed=100)
+
+
+def generate(url: str, model: str, token: str) -> str:
+    """One answer of `POST /api/generate`, through the gate."""
+    body = json.dumps({"model": model, "prompt": QUESTION, "stream": False}).encode()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url}/api/generate", body, headers)
+    with urllib.request.urlopen(request, timeout=300) as response:
+        answer: dict[str, Any] = json.load(response)
+    return str(answer["response"]).strip()
+
+
+def show_answer(kubectl: Kubectl, model: str) -> None:
+    secret = kubectl.run(
+        *("get", "secret", f"{NAME}-auth", "--output=go-template={{.data.AUTH_TOKEN | base64decode}}")
+    )
+    with kubectl.port_forward(f"service/{NAME}", 7860) as port:
+        answer = generate(f"http://127.0.0.1:{port}", model, secret)
+    body = json.dumps({"model": model, "prompt": QUESTION, "stream": False})
+    out.print(f"\n[bold]{QUESTION}[/]\n[green]{answer}[/]\n")
+    out.print("[bold]The same by hand:[/]")
+    for line in (
+        f"export KUBECONFIG={shlex.quote(str(kubectl.kubeconfig))}",
+        f"kubectl -n {NAMESPACE} port-forward service/{NAME} 7860 &",
+        f"TOKEN=$(kubectl -n {NAMESPACE} get secret {NAME}-auth "
+        "-o go-template='{{.data.AUTH_TOKEN | base64decode}}')",
+        f'curl -s http://127.0.0.1:7860/api/generate -H "Authorization: Bearer $TOKEN" '
+        f"-d {shlex.quote(body)}",
+    ):
+        out.print(f"  {line}", markup=False)
+
+
+def demo(model: str | None) -> None:
+    """Run every step; `model` is a name of the public library, or None for the tiny one."""
+    with step("A kind cluster of one node"):
+        cluster = clusters.provider("kind", name="demo", nodes=1).up()
+    with step("Images: operator, gate, Ollama"):
+        built = images.build_all()
+        for ref in (built.operator, built.sidecar, built.ollama):
+            cluster.load_image(ref)
+    kubectl = Kubectl(cluster.kubeconfig, NAMESPACE)
+    with step("deploy/install.yaml: the resource's definition, RBAC, the operator"):
+        installation.install_operator(kubectl, built)
+    if not model:
+        with step("A model registry in the cluster, with the tiny model of tests/models"):
+            installation.install_registry(kubectl, built)
+    name = model or installation.registry_model("tiny")
+    body = resource(name, insecure=not model)
+    with step("kubectl apply"):
+        kubectl.run("apply", "--filename=-", stdin=yaml.safe_dump(namespace_manifest()))
+        text = yaml.safe_dump(body, sort_keys=False)
+        out.print(Syntax(text, "yaml", background_color="default"))
+        kubectl.apply(body)
+    with step("Ready"):
+        follow(kubectl, seconds=1800 if model else 300)
+    out.print(f"\n[bold]$ kubectl -n {NAMESPACE} get ollamaserve[/]")
+    out.print(kubectl.run("get", "ollamaserve"), markup=False)
+    show_answer(kubectl, name)
+    out.print("\nClean up with [bold]make demo-down[/].")
+
+
+def namespace_manifest() -> Body:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default=None, help="a model of the public library: smollm:135m")
+    parser.add_argument("--down", action="store_true", help="remove the demo's cluster")
+    asked = parser.parse_args()
+    if asked.down:
+        clusters.provider("kind", name="demo", nodes=1).down()
+        return 0
+    try:
+        demo(asked.model or None)
+    except (KubectlError, NotYetError) as failure:
+        out.print(f"[bold red]The demo stopped:[/] {failure}")
+        out.print("Look closer with: kubectl -n demo describe ollamaserve llama", markup=False)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""The objects that a resource owns: repaired, rolled out, scaled away and collected."""
+
+import pytest
+from endpoint import Serve
+
+from ollamaserve_dev import images
+from ollamaserve_dev.kubectl import Body, Kubectl
+
+pytestmark = pytest.mark.e2e
+
+KINDS = "secret,configmap,persistentvolumeclaim,job,deployment,service,pod"
+
+
+def owned(team: Kubectl) -> list[str]:
+    items = team.list(KINDS, "app.kubernetes.io/managed-by=ollamaserve-operator")
+    return sorted(f"{i['kind']}/{i['metadata']['name']}" for i in items)
+
+
+def test_whole_life(team: Kubectl, built: images.Images) -> None:
+    """Drift and deletion are repaired, an image rolls out, suspend keeps, delete leaves nothing."""
+    serve = Serve(team, "whole")
+    serve.apply(models=["tiny"])
+    serve.until_ready()
+    token = serve.token()
+
+    team.run("delete", "service", "whole")
+    serve.until("the Service is back", lambda: team.get("service", "whole"))
+    team.patch("service", "whole", {"spec": {"ports": [{"port": 7860, "targetPort": 1}]}})
+
+    def repaired() -> bool:
+        ports = (team.get("service", "whole") or {})["spec"]["ports"]
+        return bool(ports[0]["targetPort"] != 1)
+
+    serve.until("the Service's port is repaired", repaired)
+
+    rolled = built.ollama_again
+    serve.apply(models=["tiny"], image={"ollama": rolled})
+
+    def runs_the_new_image() -> bool:
+        pods: list[Body] = team.list("pod", "app.kubernetes.io/component=server")
+        found = [c["image"] for p in pods for c in p["spec"]["containers"]]
+        return len(pods) == 1 and rolled in found
+
+    serve.until("the new image runs", runs_the_new_image)
+    serve.until_ready()
+    assert serve.token() == token
+
+    serve.apply(models=["tiny"], suspend=True)
+    serve.until_reason("Ready", "Suspended")
+    serve.until(
+        "no serving pod", lambda: not team.list("pod", "app.kubernetes.io/component=server")
+    )
+    assert team.get("persistentvolumeclaim", "whole-models")
+    serve.apply(models=["tiny"])
+    serve.until_ready()
+    assert serve.token() == token
+
+    team.run("delete", "ollamaserve", "whole")
+    serve.until("everything of it is gone", lambda: not owned(team))
+
+
+def test_users_service_of_the_same_name_is_left_alone(team: Kubectl) -> None:
+    """Decision 1: a foreign object is never adopted; the condition names it."""
+    theirs = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "taken", "namespace": team.namespace},
+        "spec": {"ports": [{"port": 80}], "selector": {"app": "theirs"}},
+    }
+    team.apply(theirs)
+    before = team.get("service", "taken") or {}
+    serve = Serve(team, "taken")
+    serve.apply(models=["tiny"])
+    told = serve.until_reason("Accepted", "NameConflict")
+    team.run("delete", "ollamaserve", "taken")
+    serve.until("everything else is gone", lambda: not owned(team))
+
+    assert "Service" in told["message"]
+    assert "taken" in told["message"]
+    assert (team.get("service", "taken") or {})["metadata"]["uid"] == before["metadata"]["uid"]
