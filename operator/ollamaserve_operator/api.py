@@ -1,0 +1,228 @@
+"""An OllamaServe as the rest of the operator sees it: parsed, defaulted, frozen.
+
+The schema of the CRD has checked most of it already; `parse` applies the same defaults again (held
+equal by a contract test), because an object may be older than its CRD, and refuses with a value,
+never with an exception. The border hands in raw bodies; only this room reads their `spec`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class ConditionType(StrEnum):
+    ACCEPTED = "Accepted"
+    STORAGE_READY = "StorageReady"
+    MODELS_PULLED = "ModelsPulled"
+    AVAILABLE = "Available"
+    READY = "Ready"
+    STALLED = "Stalled"
+
+
+class Reason(StrEnum):
+    """Reasons are API: scripts match on them, so they are never renamed."""
+
+    ACCEPTED = "Accepted"
+    INVALID_SPEC = "InvalidSpec"
+    NAME_CONFLICT = "NameConflict"
+    REFUSED = "Refused"
+
+    BOUND = "Bound"
+    EPHEMERAL = "Ephemeral"
+    PENDING = "Pending"
+    WAITING_FOR_BINDING = "WaitingForBinding"
+    EXPANSION_NOT_SUPPORTED = "ExpansionNotSupported"
+    VOLUME_LOST = "VolumeLost"
+
+    PULLED = "Pulled"
+    PULLING = "Pulling"
+    PULL_FAILED = "PullFailed"
+    MODEL_NOT_FOUND = "ModelNotFound"
+    PULL_DENIED = "PullDenied"
+    DIGEST_MISMATCH = "DigestMismatch"
+    DISK_FULL = "DiskFull"
+    OLLAMA_UNREACHABLE = "OllamaUnreachable"
+    INVALID_CONFIGURATION = "InvalidConfiguration"
+    MODELS_MISSING = "ModelsMissing"
+
+    AVAILABLE = "Available"
+    STARTING = "Starting"
+    LOADING = "Loading"
+    LOAD_FAILED = "LoadFailed"
+    NOT_ACCELERATED = "NotAccelerated"
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    CRASH_LOOP = "CrashLoop"
+    OUT_OF_MEMORY = "OutOfMemory"
+    CONTAINER_CONFIG = "ContainerConfig"
+    DRAINING = "Draining"
+    SCALED_TO_ZERO = "ScaledToZero"
+    SUSPENDED = "Suspended"
+    READY = "Ready"
+
+
+class Access(StrEnum):
+    READ = "read"
+    INFER = "infer"
+    MANAGE = "manage"
+    FULL = "full"
+
+
+class AccessMode(StrEnum):
+    READ_WRITE_ONCE = "ReadWriteOnce"
+    READ_WRITE_ONCE_POD = "ReadWriteOncePod"
+    READ_WRITE_MANY = "ReadWriteMany"
+
+
+class WhenDeleted(StrEnum):
+    DELETE = "Delete"
+    RETAIN = "Retain"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    name: str
+    digest: str = ""
+    warm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    insecure: bool = False
+    retries: int = 6
+    resources: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Persistent:
+    size: str = "30Gi"
+    storage_class_name: str | None = None
+    access_mode: AccessMode = AccessMode.READ_WRITE_ONCE
+    when_deleted: WhenDeleted = WhenDeleted.DELETE
+
+
+@dataclass(frozen=True, slots=True)
+class Ephemeral:
+    size_limit: str | None = None
+
+
+Storage = Persistent | Ephemeral
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    count: int = 1
+    resource: str = "nvidia.com/gpu"
+    require_acceleration: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    ollama: str = ""
+    pull_policy: str = "IfNotPresent"
+    pull_secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ollama:
+    """Ollama's own settings; None leaves the choice to Ollama."""
+
+    keep_alive: str = "-1"
+    context_length: int | None = None
+    num_parallel: int | None = None
+    max_loaded_models: int | None = None
+    max_queue: int | None = None
+    flash_attention: bool | None = None
+    kv_cache_type: str | None = None
+    load_timeout: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    key: str = "AUTH_TOKEN"
+    access: Access = Access.INFER
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """`secret_name` is the user's own Secret; empty: one is generated."""
+
+    secret_name: str = ""
+    tokens: tuple[Token, ...] = (Token(),)
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """`drain_timeout` is in seconds."""
+
+    drain_timeout: int = 120
+    resources: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    type: str = "ClusterIP"
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    node_port: int | None = None
+    load_balancer_class: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduling:
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What every answer about a resource needs, even when its spec is unreadable."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class OllamaServe:
+    identity: Identity
+    models: tuple[Model, ...]
+    pull: Pull = field(default_factory=Pull)
+    storage: Storage = field(default_factory=Persistent)
+    gpu: Gpu = field(default_factory=Gpu)
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    replicas: int = 1
+    image: Image = field(default_factory=Image)
+    ollama: Ollama = field(default_factory=Ollama)
+    env: tuple[Mapping[str, Any], ...] = ()
+    auth: Auth = field(default_factory=Auth)
+    gate: Gate = field(default_factory=Gate)
+    service: Service = field(default_factory=Service)
+    scheduling: Scheduling = field(default_factory=Scheduling)
+    suspend: bool = False
+    retry: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.identity.name
+
+    @property
+    def namespace(self) -> str:
+        return self.identity.namespace
+
+    @property
+    def running_replicas(self) -> int:
+        return 0 if self.suspend else self.replicas
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """A spec that cannot be served; each error names the field, the value and the remedy."""
+
+    identity: Identity
+    errors: tuple[str, ...]
+
+
+def parse(body: Mapping[str, Any]) -> OllamaServe | Invalid:
+    raise NotImplementedError

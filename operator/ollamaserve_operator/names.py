@@ -1,0 +1,97 @@
+"""Every name, label, annotation and selector by which objects find each other.
+
+Nothing else in the operator spells one out. A resource's name has at most 52 characters (a CRD rule),
+so that every name here fits the 63 of a DNS label: `<name>-pull-<5>` is the longest.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+GROUP = "ollamaserve.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "OllamaServe"
+PLURAL = "ollamaserves"
+
+FIELD_MANAGER = "ollamaserve-operator"
+OWNED_SELECTOR = f"app.kubernetes.io/managed-by={FIELD_MANAGER}"
+INSTANCE = "app.kubernetes.io/instance"
+COMPONENT = "app.kubernetes.io/component"
+
+DESIRED_HASH = f"{GROUP}/desired-hash"
+TEMPLATE_HASH = f"{GROUP}/template-hash"
+GATE_IMAGE = f"{GROUP}/gate-image"
+OLLAMA_IMAGE = f"{GROUP}/ollama-image"
+PULL_KEY = f"{GROUP}/pull-key"
+ATTEMPT = f"{GROUP}/attempt"
+ISSUED_KEYS = f"{GROUP}/issued-keys"
+RETRY = f"{GROUP}/retry"
+RETAINED_FOR = f"{GROUP}/retained-for"
+
+DOOR_PORT = 7860
+STATUS_PORT = 7861
+GATE_CONTAINER = "gate"
+OLLAMA_CONTAINER = "ollama"
+PULL_CONTAINER = "pull"
+
+_SAFE_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # no vowels, as Kubernetes' own suffixes
+
+
+class Component(StrEnum):
+    SERVER = "server"
+    PULL = "pull"
+
+
+def secret(instance: str) -> str:
+    return f"{instance}-auth"
+
+
+def config_map(instance: str) -> str:
+    return f"{instance}-gate"
+
+
+def persistent_volume_claim(instance: str) -> str:
+    return f"{instance}-models"
+
+
+def pull_job(instance: str, digest: str) -> str:
+    return f"{instance}-pull-{_suffix(digest)}"
+
+
+def selector(instance: str, component: Component) -> dict[str, str]:
+    """The stable subset of labels that selects pods: never a version."""
+    return {
+        "app.kubernetes.io/name": "ollamaserve",
+        INSTANCE: instance,
+        COMPONENT: component.value,
+    }
+
+
+def labels(instance: str, component: Component) -> dict[str, str]:
+    return selector(instance, component) | {
+        "app.kubernetes.io/part-of": "ollamaserve",
+        "app.kubernetes.io/managed-by": FIELD_MANAGER,
+    }
+
+
+def selector_string(instance: str, component: Component = Component.SERVER) -> str:
+    """The selector as `status.selector` and list calls want it: `key=value,key=value`."""
+    return ",".join(f"{key}={value}" for key, value in selector(instance, component).items())
+
+
+def digest(value: Mapping[str, Any] | list[Any] | tuple[Any, ...]) -> str:
+    """The SHA-256, in hex, of a value's canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _suffix(digest: str) -> str:
+    number = int(hashlib.sha256(digest.encode()).hexdigest(), 16)
+    letters = []
+    for _ in range(5):
+        number, index = divmod(number, len(_SAFE_ALPHABET))
+        letters.append(_SAFE_ALPHABET[index])
+    return "".join(letters)

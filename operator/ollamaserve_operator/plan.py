@@ -1,0 +1,62 @@
+"""Desired against observed, as ordered steps: what to write now, and nothing that is already so.
+
+Pure. The law that holds it: what a plan has applied, plans to nothing. Job immutability lives here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ollamaserve_operator.api import OllamaServe
+from ollamaserve_operator.manifests import Manifest
+from ollamaserve_operator.observed import Observed
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """POST; on 409 read it live and go on only if it is ours (else NameConflict).
+
+    `issue` names the keys of a Secret for which the border makes a new 256-bit URL-safe token and
+    adds it as `stringData`: token values exist only there.
+    """
+
+    manifest: Manifest
+    issue: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Server-side apply, forced, with `metadata.uid` in the body: a missing object gives 409."""
+
+    manifest: Manifest
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """Add new tokens to our Secret: a merge patch with this `resourceVersion` as precondition.
+
+    The patch holds `stringData` for `keys` and `annotations`.
+    """
+
+    name: str
+    uid: str
+    resource_version: str
+    keys: tuple[str, ...]
+    annotations: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete with the uid as precondition; `propagation` is Foreground or Background."""
+
+    kind: str
+    name: str
+    uid: str
+    propagation: str
+
+
+Step = Create | Apply | Issue | Delete
+
+
+def plan(desired: Sequence[Manifest], observed: Observed, serve: OllamaServe) -> tuple[Step, ...]:
+    raise NotImplementedError
