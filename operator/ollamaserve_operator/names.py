@@ -17,6 +17,7 @@ KIND = "OllamaServe"
 PLURAL = "ollamaserves"
 
 FIELD_MANAGER = "ollamaserve-operator"
+ABSENT = "1"  # a resourceVersion that no object has: an apply with it creates, or answers 409
 OWNED_SELECTOR = f"app.kubernetes.io/managed-by={FIELD_MANAGER}"
 INSTANCE = "app.kubernetes.io/instance"
 COMPONENT = "app.kubernetes.io/component"

@@ -13,10 +13,13 @@ from ollamaserve_operator.observed import Observed
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """POST; on 409 read it live and go on only if it is ours (else NameConflict).
+    """Create, never adopt (decision 1): 409 means that someone's object is there; read it live.
 
-    `issue` names the keys of a Secret for which the border makes a new 256-bit URL-safe token and
-    adds it as `stringData`: token values exist only there.
+    Without `issue`: server-side apply with `metadata.resourceVersion` = `names.ABSENT`, which the API
+    server takes as "must not exist". Not a POST: its fields would stay owned by an "Update" entry
+    in managedFields, and no later apply could ever remove one (tried on v1.34: a dropped env
+    variable stays). With `issue`: POST with `stringData`, a new 256-bit URL-safe token for each key,
+    so that no apply owns, and none can drop, a token's value.
     """
 
     manifest: Manifest
