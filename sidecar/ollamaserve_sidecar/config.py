@@ -1,0 +1,218 @@
+"""The gate's configuration: environment variables, and the JSON file that GATE_CONFIG names.
+
+The one room that knows their names and defaults (docs/architecture.md, "The gate's configuration").
+It reads no token: those are files that change, and belong to `reload`. Whatever is wrong raises
+`ConfigError` with one line that names the field, its value and the remedy.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ollamaserve_sidecar.policy import Access
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TOKEN_NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
+RESERVED_SUFFIXES = ("_PREVIOUS", "_NEXT")
+DIGEST = re.compile(r"(sha256:)?[0-9a-f]{64}")
+
+
+class ConfigError(Exception):
+    """Wrong configuration; the text is one line for the person who wrote it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A place to listen; host None means every address family."""
+
+    host: str | None
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """The value of the Host header that Ollama is sent."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a process is told once, at its start. `drain_timeout` is in seconds."""
+
+    listen: Address
+    status_listen: Address
+    upstream: Upstream
+    drain_timeout: float
+    auth_token: str | None = field(repr=False)
+    tokens_dir: Path | None
+    gate_config: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedModel:
+    """A model that readiness waits for; `digest` is 64 hexadecimal digits, or empty."""
+
+    name: str
+    digest: str = ""
+    warm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PullConfig:
+    insecure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GateConfig:
+    """GATE_CONFIG as parsed; `tokens` maps the names that are tokens to their access."""
+
+    tokens: Mapping[str, Access]
+    models: tuple[ExpectedModel, ...] = ()
+    require_acceleration: bool = False
+    pull: PullConfig | None = None
+
+
+def load(environ: Mapping[str, str]) -> Config:
+    """The configuration from the environment; files are opened by `reload`."""
+    return Config(
+        listen=_address("GATE_LISTEN", environ.get("GATE_LISTEN") or ":7860"),
+        status_listen=_address(
+            "GATE_STATUS_LISTEN", environ.get("GATE_STATUS_LISTEN") or "127.0.0.1:7861"
+        ),
+        upstream=_upstream(environ.get("GATE_UPSTREAM") or "http://127.0.0.1:11434"),
+        drain_timeout=_seconds("GATE_DRAIN_TIMEOUT", environ.get("GATE_DRAIN_TIMEOUT") or "120"),
+        auth_token=environ.get("AUTH_TOKEN"),
+        tokens_dir=_path(environ.get("GATE_TOKENS_DIR")),
+        gate_config=_path(environ.get("GATE_CONFIG")),
+    )
+
+
+def _path(value: str | None) -> Path | None:
+    return Path(value) if value else None
+
+
+def _address(name: str, value: str) -> Address:
+    host, colon, port = value.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 a port's largest number
+        raise ConfigError(f"{name} is {value!r}: write HOST:PORT, or :PORT for every address")
+    return Address(host.removeprefix("[").removesuffix("]") or None, int(port))
+
+
+def _upstream(value: str) -> Upstream:
+    remedy = f"GATE_UPSTREAM is {value!r}: write http://HOST:PORT without a path"
+    try:
+        url = urlsplit(value)
+        host, port = url.hostname, url.port
+    except ValueError:
+        raise ConfigError(remedy) from None
+    plain = url.path in ("", "/") and not (url.query or url.fragment or url.username)
+    if url.scheme != "http" or not host or not plain:
+        raise ConfigError(remedy)
+    return Upstream(host, port or 80)
+
+
+def _seconds(name: str, value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= 86_400:  # noqa: PLR2004 a day; also refuses inf and nan
+        raise ConfigError(f"{name} is {value!r}: write seconds, 0 to 86400")
+    return seconds
+
+
+def gate_config(document: Any) -> GateConfig:
+    """GATE_CONFIG's decoded JSON, checked; unknown keys and wrong types raise ConfigError."""
+    top = _Fields("GATE_CONFIG", document)
+    tokens = top.take("tokens", dict, {})
+    parsed = GateConfig(
+        tokens=MappingProxyType({name: _access(name, entry) for name, entry in tokens.items()}),
+        models=tuple(
+            _model(f"models[{i}]", entry) for i, entry in enumerate(top.take("models", list, []))
+        ),
+        require_acceleration=top.take("requireAcceleration", bool, default=False),
+        pull=_pull(top.take("pull", dict, None)),
+    )
+    top.close()
+    return parsed
+
+
+def _access(name: str, entry: Any) -> Access:
+    if not TOKEN_NAME.fullmatch(name) or name.endswith(RESERVED_SUFFIXES):
+        raise ConfigError(
+            f"tokens has the name {name!r}: use 1 to 63 of A-Z a-z 0-9 . _ -,"
+            " and leave the endings _PREVIOUS and _NEXT to rotation"
+        )
+    fields = _Fields(f"tokens.{name}", entry)
+    access = fields.take("access", str, "")
+    fields.close()
+    try:
+        return Access(access)
+    except ValueError:
+        raise ConfigError(
+            f"tokens.{name}.access is {access!r}: write one of {', '.join(Access)}"
+        ) from None
+
+
+def _model(where: str, entry: Any) -> ExpectedModel:
+    fields = _Fields(where, entry)
+    name = fields.take("name", str, "")
+    digest = fields.take("digest", str, "")
+    warm = fields.take("warm", bool, default=False)
+    fields.close()
+    if not name:
+        raise ConfigError(f"{where}.name is missing: write a model's name, such as llama2:7b")
+    if digest and not DIGEST.fullmatch(digest):
+        raise ConfigError(f"{where}.digest is {digest!r}: write sha256: and 64 hexadecimal digits")
+    return ExpectedModel(name, digest.removeprefix("sha256:"), warm)
+
+
+def _pull(entry: Any) -> PullConfig | None:
+    if entry is None:
+        return None
+    fields = _Fields("pull", entry)
+    insecure = fields.take("insecure", bool, default=False)
+    fields.close()
+    return PullConfig(insecure)
+
+
+class _Fields:
+    """One JSON object whose keys are taken one by one; `close` refuses what is left."""
+
+    def __init__(self, where: str, value: Any) -> None:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where} is {value!r}: write a JSON object")
+        self._where = where
+        self._left = dict(value)
+
+    def take(self, key: str, kind: type, default: Any) -> Any:
+        value = self._left.pop(key, default)
+        if value is not default and not isinstance(value, kind):
+            raise ConfigError(f"{self._where}.{key} is {value!r}: write {_JSON_KINDS[kind]}")
+        return value
+
+    def close(self) -> None:
+        if self._left:
+            names = ", ".join(sorted(self._left))
+            raise ConfigError(f"{self._where} has unknown keys: {names}. Remove them")
+
+
+_JSON_KINDS: dict[type, str] = {
+    bool: "true or false",
+    dict: "a JSON object",
+    list: "a JSON list",
+    str: "a string",
+}
