@@ -1,9 +1,9 @@
 """Why a pull failed, read from Ollama's own words. Pure; any room may enter.
 
 Ollama reports everything as text under HTTP 200 or 500, so the text is all there is to tell a
-failure that may pass from one that won't. The words are those of Ollama v0.17.4 (`server/images.go`,
-`download.go`, `auth.go`), which a component test records from a running one; words that are not
-known count as passing, because giving up on a network is worse than trying once more.
+failure that may pass from one that won't. The words are those of Ollama v0.17.4
+(`server/images.go`, `download.go`, `auth.go`), which component tests hear from a running one;
+words that are not known count as passing: trying once more costs less than giving up on a network.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ _HOST, _NAMESPACE, _TAG = "registry.ollama.ai", "library", "latest"
 
 
 def canonical(name: str) -> str:
-    """`host/namespace/model:tag` in lower case, without a scheme: `llama2` and `llama2:latest` meet.
+    """`host/namespace/model:tag` in lower case, without a scheme.
 
     A tag is what follows a colon after the last slash; a colon before it belongs to a port.
     Ollama matches an existing model without regard to case (`getExistingName`).

@@ -5,9 +5,10 @@ answered. Clients' requests never come through here: they take the hot path (`up
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 
@@ -85,15 +86,15 @@ class Ollama:
 
     async def installed(self) -> Mapping[str, Installed]:
         """The models on disk, by canonical name."""
-        listed = (await self._call("GET", "/api/tags")).get("models") or ()
-        return {canonical(model["name"]): _installed(model) for model in listed}
+        answer = await self._call("GET", "/api/tags")
+        return {name: _installed(model) for name, model in _models(answer)}
 
     async def running(self) -> Mapping[str, Running]:
         """The models in memory, those still loading included, by canonical name."""
-        listed = (await self._call("GET", "/api/ps")).get("models") or ()
+        answer = await self._call("GET", "/api/ps")
         return {
-            canonical(model["name"]): Running(model.get("size", 0), model.get("size_vram", 0))
-            for model in listed
+            name: Running(model.get("size", 0), model.get("size_vram", 0))
+            for name, model in _models(answer)
         }
 
     async def load(self, name: str) -> None:
@@ -109,8 +110,8 @@ class Ollama:
                 raise
             await self._call("POST", "/api/embed", {"model": name}, _PATIENT)
 
-    async def pull(self, name: str, *, insecure: bool) -> AsyncIterator[Mapping[str, Any]]:
-        """The lines of `/api/pull`. An in-band `error` (under HTTP 200) is raised like any other."""
+    async def pull(self, name: str, *, insecure: bool) -> AsyncGenerator[Mapping[str, Any]]:
+        """The lines of `/api/pull`; an `error` among them, under HTTP 200, is raised like any."""
         body = {"model": name, "insecure": insecure}
         async with self._answer("POST", "/api/pull", body, _STREAM) as response:
             while line := await response.content.readline(max_line_length=LINE_LIMIT):
@@ -124,9 +125,9 @@ class Ollama:
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
-        timeout: aiohttp.ClientTimeout = _QUICK,
+        limits: aiohttp.ClientTimeout = _QUICK,
     ) -> Mapping[str, Any]:
-        async with self._answer(method, path, body, timeout) as response:
+        async with self._answer(method, path, body, limits) as response:
             return _object(await response.read())
 
     @asynccontextmanager
@@ -135,19 +136,27 @@ class Ollama:
         method: str,
         path: str,
         body: Mapping[str, Any] | None,
-        timeout: aiohttp.ClientTimeout,
+        limits: aiohttp.ClientTimeout,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
             async with self._session.request(
-                method, self.origin + path, json=body, timeout=timeout, allow_redirects=False
+                method, self.origin + path, json=body, timeout=limits, allow_redirects=False
             ) as response:
-                if response.status != 200:
+                if response.status != HTTPStatus.OK:
                     raise OllamaRefusedError(response.status, _words(await response.read()))
                 yield response
         except HttpProcessingError as error:
             raise OllamaRefusedError(502, f"a line of more than {LINE_LIMIT} bytes") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise OllamaUnreachableError(f"{self.origin}: {error or type(error).__name__}") from error
+            raise OllamaUnreachableError(
+                f"{self.origin}: {error or type(error).__name__}"
+            ) from error
+
+
+def _models(answer: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The named models of a listing; null stands for none in Go's JSON."""
+    listed = answer.get("models") or []
+    return [(canonical(str(model["name"])), model) for model in listed if "name" in model]
 
 
 def _installed(model: Mapping[str, Any]) -> Installed:

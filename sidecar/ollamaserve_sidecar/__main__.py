@@ -1,0 +1,61 @@
+"""`python -m ollamaserve_sidecar serve|pull`: the gate, and the puller of the pull Job.
+
+Configuration comes from the environment alone (docs/architecture.md); what is wrong with it is
+said in one line, and the exit status is 2.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from ollamaserve_sidecar import pulljob, serve
+from ollamaserve_sidecar.config import ConfigError
+from ollamaserve_sidecar.failures import Cause, Failure
+from ollamaserve_sidecar.wire import WireError, check_parser
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+REFUSED = int(pulljob.Exit.CONFIGURATION)
+_USAGE = "usage: python -m ollamaserve_sidecar serve|pull"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; its exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    match arguments:
+        case ["serve"]:
+            return _serve()
+        case ["pull"]:
+            return _pull()
+    return _refuse(_USAGE)
+
+
+def _serve() -> int:
+    try:
+        check_parser()
+        return uvloop.run(serve.command(os.environ))
+    except (ConfigError, WireError) as error:
+        return _refuse(str(error))
+
+
+def _pull() -> int:
+    try:
+        return uvloop.run(pulljob.command(os.environ))
+    except ConfigError as error:
+        _refuse(str(error))
+        return pulljob.end(Failure(Cause.INVALID_CONFIGURATION, str(error)))
+
+
+def _refuse(line: str) -> int:
+    sys.stderr.write(f"ollamaserve_sidecar: {line}\n")
+    return REFUSED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

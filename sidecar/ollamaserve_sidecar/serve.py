@@ -1,0 +1,131 @@
+"""The `serve` command: the gate, the port that speaks for it, and the loops behind both.
+
+Puts the parts together and takes them down again; what each does is in its own room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Any
+
+from ollamaserve_sidecar import config, reload
+from ollamaserve_sidecar.gate import Gate
+from ollamaserve_sidecar.health import Port
+from ollamaserve_sidecar.lifecycle import Drain
+from ollamaserve_sidecar.metrics import Facts, Metrics
+from ollamaserve_sidecar.models import canonical
+from ollamaserve_sidecar.observer import Observer
+from ollamaserve_sidecar.ollama import Ollama
+from ollamaserve_sidecar.pull import Puller
+from ollamaserve_sidecar.readiness import to_load
+from ollamaserve_sidecar.status import Reason, Status, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ollamaserve_sidecar.config import Config
+
+
+class Serving:
+    """A serving process, as its status port sees it."""
+
+    def __init__(self, parsed: Config, live: reload.Live, ollama: Ollama) -> None:
+        self._live = live
+        self.drain = Drain(parsed.drain_timeout)
+        self.puller = Puller(ollama)
+        self.observer = Observer(ollama, parsed.upstream, lambda: live.config, self.puller.pulls)
+        self.metrics = Metrics(self._facts)
+        live.on_change += [self.observer.wake, self.puller.wake]
+
+    async def follow(self) -> None:
+        """Every loop that runs beside the door, until cancelled."""
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(reload.follow(self._live))
+            loops.create_task(self.observer.run())
+            loops.create_task(self.puller.follow(lambda: self._live.config))
+
+    def verdict(self) -> Verdict:
+        if self.drain.draining:
+            return Verdict(Reason.DRAINING, "finishing what is in flight before the end")
+        return self.observer.verdict
+
+    def document(self) -> dict[str, Any]:
+        return self._status().document()
+
+    def exposition(self) -> bytes:
+        return self.metrics.exposition()
+
+    async def drained(self) -> bool:
+        return await self.drain.hook()
+
+    def _facts(self) -> Facts:
+        live = self._live
+        return Facts(self._status(), self.puller.outcomes, live.reloads, live.failures)
+
+    def _status(self) -> Status:
+        memory, wanted = self.observer.memory, self._live.config
+        return Status(
+            mode="serve",
+            verdict=self.verdict(),
+            sight=memory.sight,
+            models=wanted.models,
+            pulls=self.puller.pulls,
+            errors=memory.errors,
+            loading=frozenset(canonical(model.name) for model in to_load(memory, wanted)),
+            device=self.observer.device,
+            draining=self.drain.draining,
+            in_flight=self.drain.in_flight,
+            tokens=self._live.status,
+        )
+
+
+async def command(environ: Mapping[str, str]) -> int:
+    """Serve until a signal; the exit status. ConfigError where the environment is wrong."""
+    parsed = config.load(environ)
+    live = reload.Live(parsed)
+    async with Ollama(f"http://{parsed.upstream.authority}") as ollama:
+        serving = Serving(parsed, live, ollama)
+        gate = Gate(parsed, live, serving.drain, serving.metrics)
+        port = Port(serving, parsed.status_listen)
+        signals = _signals()
+        await gate.start()
+        await port.start()
+        loops = asyncio.create_task(serving.follow())
+        try:
+            return await _until_drained(serving.drain, signals, loops)
+        finally:
+            loops.cancel()
+            await gate.close()
+            await port.close()
+
+
+def _signals() -> asyncio.Queue[int]:
+    """SIGTERM and SIGINT as they come."""
+    loop, signals = asyncio.get_running_loop(), asyncio.Queue[int]()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signals.put_nowait, number)
+    return signals
+
+
+async def _until_drained(
+    drain: Drain, signals: asyncio.Queue[int], loops: asyncio.Task[None]
+) -> int:
+    """The exit status: 0 after a drain, 128 and the signal's number where a second one ends it.
+
+    A loop that breaks is a defect, and ends the process with its error.
+    """
+    first = asyncio.create_task(signals.get())
+    await asyncio.wait((first, loops), return_when=asyncio.FIRST_COMPLETED)
+    if loops.done():
+        loops.result()
+    second = asyncio.create_task(signals.get())
+    leaving = asyncio.create_task(_leave(drain))
+    await asyncio.wait((second, leaving), return_when=asyncio.FIRST_COMPLETED)
+    leaving.cancel()
+    return 128 + second.result() if second.done() else 0
+
+
+async def _leave(drain: Drain) -> None:
+    await drain.run()
+    await drain.farewell()
