@@ -114,7 +114,7 @@ def config(*layers: Blob) -> Blob:
         "model_format": "gguf",
         "model_family": "llama",
         "model_families": ["llama"],
-        "model_type": "142K",
+        "model_type": "132K",
         "file_type": "F16",
         "architecture": "amd64",
         "os": "linux",
