@@ -1,15 +1,24 @@
-"""The door on port 7860: head, authenticate, authorise, forward, splice the response.
+"""The door on port 7860: it listens, and keeps the time for all connections.
 
-The hot path. `__main__` builds one `Gate`; nothing else enters.
+`__main__` builds one `Gate`; nothing else enters. The hot path is `client` (heads and verdicts),
+`exchange` (forwarding) and `upstream` (connections to Ollama), which all run in protocol callbacks.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Protocol
+
+from ollamaserve_sidecar import wire
+from ollamaserve_sidecar.client import Client
+from ollamaserve_sidecar.upstream import Pool
 
 if TYPE_CHECKING:
     from ollamaserve_sidecar.config import Config
     from ollamaserve_sidecar.reload import Live
+
+BACKLOG = 4096
+SWEEP = 1.0
 
 
 class Drain(Protocol):
@@ -40,15 +49,48 @@ class Gate:
     """`start` binds GATE_LISTEN; `close` stops listening and cuts what is still in flight."""
 
     def __init__(self, config: Config, live: Live, drain: Drain, metrics: Metrics) -> None:
-        self._config, self._live, self._drain, self._metrics = config, live, drain, metrics
+        self.live, self.drain, self.metrics = live, drain, metrics
+        self.authority = config.upstream.authority.encode()
+        self.pool = Pool(config.upstream)
+        self.clients: set[Client] = set()
+        self.loop: asyncio.AbstractEventLoop
+        self._listen = config.listen
+        self._server: asyncio.Server
+        self._sweeper: asyncio.TimerHandle
 
     @property
     def port(self) -> int:
         """The port that was bound, also where the configuration said 0."""
-        raise NotImplementedError
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
 
     async def start(self) -> None:
-        raise NotImplementedError
+        """Raises OSError where GATE_LISTEN can't be bound, WireError without aiohttp's C parser."""
+        wire.check_parser()
+        self.loop = asyncio.get_running_loop()
+        self._server = await self.loop.create_server(
+            lambda: Client(self), self._listen.host, self._listen.port, backlog=BACKLOG
+        )
+        self._sweep()
+
+    def stop_listening(self) -> None:
+        """Refuse new connections and close those that wait for nothing (decision G8)."""
+        self._server.close()
+        for client in list(self.clients):
+            client.close_if_idle()
 
     async def close(self) -> None:
-        raise NotImplementedError
+        self._sweeper.cancel()
+        self._server.close()
+        for client in list(self.clients):
+            client.transport.abort()
+        self.pool.close()
+        # Aborted transports tell their protocols in the loop's next round.
+        await asyncio.sleep(0)
+
+    def _sweep(self) -> None:
+        """One timer for all connections is cheaper than several for each request."""
+        now = self.loop.time()
+        for client in list(self.clients):
+            client.sweep(now)
+        self._sweeper = self.loop.call_later(SWEEP, self._sweep)

@@ -1,0 +1,87 @@
+"""The verdict on a request's head: who asks, and may they.
+
+Pure. `tokens` and `policy` know nothing of HTTP, and `gate` knows nothing of credentials.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ollamaserve_sidecar.errors import (
+    AMBIGUOUS,
+    INVALID,
+    MALFORMED,
+    MISSING,
+    Problem,
+    bad_request,
+    forbidden,
+)
+from ollamaserve_sidecar.policy import Allowed, Denied, decide
+
+if TYPE_CHECKING:
+    from ollamaserve_sidecar.tokens import TokenSet
+    from ollamaserve_sidecar.wire import Request
+
+_BEARER = re.compile(rb"bearer +([!-~]+)", re.IGNORECASE)
+_API_KEY = re.compile(rb"([!-~]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """`token` and `label` are for metrics and logs."""
+
+    token: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """`token` is empty and `label` is `-` as far as they weren't found out."""
+
+    problem: Problem
+    token: str = ""
+    label: str = "-"
+
+
+def admit(request: Request, tokens: TokenSet, now: float) -> Admitted | Refused:
+    """Decide on the method, the raw target and the credentials, and on nothing else."""
+    value = _presented(request)
+    if isinstance(value, Problem):
+        return Refused(value)
+    identity = tokens.find(value, now)
+    if identity is None:
+        return Refused(INVALID)
+    match decide(identity.access, request.method, request.target):
+        case Allowed(label):
+            return Admitted(identity.name, label)
+        case Denied(label, needs):
+            return Refused(forbidden(identity.access, needs), identity.name, label)
+        case bad:
+            return Refused(bad_request(400, bad.reason), identity.name)
+
+
+def _presented(request: Request) -> bytes | Problem:
+    """The one value that was presented, whichever header it came in (decision G9)."""
+    bearers = request.fields.values(b"authorization")
+    keys = request.fields.values(b"x-api-key")
+    if not bearers and not keys:
+        return MISSING
+    if len(bearers) > 1 or len(keys) > 1:
+        return AMBIGUOUS
+    found = [_BEARER.fullmatch(value) for value in bearers]
+    found += [_API_KEY.fullmatch(value) for value in keys]
+    values = {match[1] for match in found if match}
+    if not all(found):
+        return MALFORMED
+    return values.pop() if len(values) == 1 else AMBIGUOUS
+
+
+def is_preflight(request: Request) -> bool:
+    """A browser's question before a cross-origin request, without credentials (Fetch, 3.2.2)."""
+    return (
+        request.method == "OPTIONS"
+        and bool(request.fields.values(b"origin"))
+        and bool(request.fields.values(b"access-control-request-method"))
+    )

@@ -1,0 +1,135 @@
+"""What the gate says when it refuses, in the shape that the API asked for has.
+
+Pure. Ollama's error is a string under `error` (its CLI can't read an object there), OpenAI's and
+Anthropic's are objects. A text here names neither a token nor anything of a body.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ollamaserve_sidecar.policy import Access
+
+
+class Family(StrEnum):
+    OLLAMA = "ollama"
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A refusal; `code` is the one in OpenAI's shape, `fields` are header lines of its own."""
+
+    status: int
+    code: str
+    message: str
+    fields: tuple[str, ...] = ()
+
+
+# RFC 6750, 3: a challenge without an error where no credentials came at all.
+MISSING = Problem(
+    401,
+    "missing_token",
+    "no token came with the request: send the header 'Authorization: Bearer <token>'",
+    ('WWW-Authenticate: Bearer realm="ollama"',),
+)
+MALFORMED = Problem(
+    401,
+    "malformed_authorization",
+    "the Authorization header can't be read: write 'Bearer <token>', one token and nothing more",
+    ('WWW-Authenticate: Bearer realm="ollama", error="invalid_request"',),
+)
+INVALID = Problem(
+    401,
+    "invalid_token",
+    "the token isn't valid here, or not any more: ask who runs this server for a current one",
+    ('WWW-Authenticate: Bearer realm="ollama", error="invalid_token"',),
+)
+AMBIGUOUS = Problem(
+    400,
+    "ambiguous_credentials",
+    "more than one token came with the request: send one Authorization or x-api-key header",
+)
+UNREACHABLE = Problem(
+    503,
+    "ollama_unreachable",
+    "Ollama can't be reached: it may be starting, try again soon",
+    ("Retry-After: 5",),
+)
+BROKEN = Problem(
+    502,
+    "ollama_broke_off",
+    "Ollama closed the connection, or sent no valid answer: try again",
+    ("Retry-After: 1",),
+)
+SLOW_HEAD = Problem(408, "request_timeout", "the request's head took too long to arrive")
+SLOW_BODY = Problem(408, "request_timeout", "nothing of the request's body arrived for too long")
+BAD_BODY = Problem(400, "bad_request", "the request's body isn't validly chunked")
+
+
+def bad_request(status: int, reason: str) -> Problem:
+    return Problem(status, "bad_request", reason)
+
+
+def forbidden(access: Access, needs: Access) -> Problem:
+    return Problem(
+        403,
+        "access_denied",
+        f"this token's access is '{access}', and this request needs '{needs}': use a token with"
+        f" that access, or have it given to this one (spec.auth.tokens of the OllamaServe)",
+    )
+
+
+def family(target: str) -> Family:
+    if target.startswith("/v1/messages"):
+        return Family.ANTHROPIC
+    return Family.OPENAI if target.startswith("/v1/") else Family.OLLAMA
+
+
+@lru_cache(maxsize=256)
+def response(problem: Problem, shape: Family, *, close: bool, head: bool = False) -> bytes:
+    """The whole response; problems are few, so are the answers kept. `head` leaves the body out."""
+    body = json.dumps(_body(problem, shape)).encode()
+    lines = [
+        f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+        *problem.fields,
+        *(["Connection: close"] if close else []),
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + (b"" if head else body)
+
+
+def _body(problem: Problem, shape: Family) -> dict[str, object]:
+    match shape:
+        case Family.OLLAMA:
+            return {"error": problem.message}
+        case Family.OPENAI:
+            kind = _OPENAI_TYPES.get(problem.status, "invalid_request_error")
+            return {"error": {"message": problem.message, "type": kind, "code": problem.code}}
+        case Family.ANTHROPIC:
+            kind = _ANTHROPIC_TYPES.get(problem.status, "invalid_request_error")
+            return {"type": "error", "error": {"type": kind, "message": problem.message}}
+
+
+# Names as in OpenAI's and Anthropic's error references.
+_OPENAI_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    502: "server_error",
+    503: "server_error",
+}
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    502: "api_error",
+    503: "overloaded_error",
+}

@@ -1,0 +1,71 @@
+"""Which header fields pass the gate, in each direction, and which are taken out for it to read.
+
+Pure. Fields are pairs of bytes as received, so what passes, passes byte for byte.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+# Ollama refuses foreign Hosts and Origins, and hands credentials on to cloud models.
+REQUEST_TAKEN = HOP_BY_HOP | {
+    b"access-control-request-method",
+    b"authorization",
+    b"content-length",
+    b"cookie",
+    b"expect",
+    b"host",
+    b"origin",
+    b"x-api-key",
+}
+# No cookie ever passes (decision G16).
+RESPONSE_TAKEN = HOP_BY_HOP | {b"content-length", b"set-cookie"}
+_PERSISTENCE = frozenset({b"close", b"keep-alive"})
+
+
+class Sorted:
+    """Fields in two heaps: `lines` to forward, and `taken` by lower-case name, in order."""
+
+    __slots__ = ("lines", "taken")
+
+    def __init__(self, fields: Iterable[tuple[bytes, bytes]], taken: frozenset[bytes]) -> None:
+        self.taken: dict[bytes, list[bytes]] = {}
+        kept: list[tuple[bytes, bytes]] = []
+        for name, value in fields:
+            key = name.lower()
+            if key in taken:
+                self.taken.setdefault(key, []).append(value)
+            elif b"_" not in key:
+                # Servers that fold "_" and "-" would read a field that nobody checked
+                # (CVE-2025-64484), so nginx's default: dropped.
+                kept.append((key, name + b": " + value + b"\r\n"))
+        connection = self.taken.get(b"connection")
+        if connection and (named := _named(connection)):
+            kept = [field for field in kept if field[0] not in named]
+        self.lines = b"".join([line for _, line in kept])
+
+    def values(self, name: bytes) -> list[bytes]:
+        return self.taken.get(name, [])
+
+
+def _named(connection: list[bytes]) -> set[bytes]:
+    """The fields that Connection lists, which end here too (RFC 9110, 7.6.1)."""
+    listed = b",".join(connection).lower().split(b",")
+    return {name.strip() for name in listed} - _PERSISTENCE

@@ -1,0 +1,155 @@
+"""Connections to Ollama: the only room that opens them, and that decides which may be used again.
+
+A connection serves one exchange at a time. It is kept only after an exchange that ended by the
+book (decision G2); any other is cut, which is also how Ollama learns that a client has left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ollamaserve_sidecar.config import Upstream
+
+CONNECT_TIMEOUT = 5.0
+IDLE_LIMIT = 1024
+
+
+class Exchange(Protocol):
+    """What this room tells the exchange that a connection is for."""
+
+    def connected(self, connection: Connection) -> None: ...
+
+    def unreachable(self) -> None: ...
+
+    def upstream_lost(self, *, cleanly: bool) -> None: ...
+
+    def upstream_full(self) -> None: ...
+
+    def upstream_drained(self) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """One connection. `sink` takes each read while an exchange owns it; `full` is backpressure."""
+
+    __slots__ = ("_held", "_pool", "exchange", "full", "reused", "sink", "transport")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.exchange: Exchange | None = None
+        self.sink: Callable[[bytes], None] = self._unasked
+        self.full = self._held = False
+        self.reused = False
+        self.transport: asyncio.Transport
+
+    def own(self, exchange: Exchange, sink: Callable[[bytes], None]) -> None:
+        self.exchange, self.sink = exchange, sink
+
+    def release(self, *, reusable: bool) -> None:
+        """The exchange is over; a connection that isn't reusable is cut at once."""
+        self.exchange, self.sink = None, self._unasked
+        if reusable:
+            self.go_on()
+            self._pool.keep(self)
+        else:
+            self.transport.abort()
+
+    def hold(self) -> None:
+        """Read no more of the response: the client is slower."""
+        if not (self._held or self.transport.is_closing()):
+            self._held = True
+            self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        if self._held and not self.transport.is_closing():
+            self._held = False
+            self.transport.resume_reading()
+
+    def _unasked(self, _: bytes) -> None:
+        """Bytes that nobody asked for: what follows could be taken for the next answer."""
+        self._pool.forget(self)
+        self.transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self._pool.open.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.sink(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._pool.forget(self)
+        self._pool.open.discard(self)
+        exchange, self.exchange = self.exchange, None
+        if exchange:
+            exchange.upstream_lost(cleanly=exc is None)
+
+    def pause_writing(self) -> None:
+        self.full = True
+        if self.exchange:
+            self.exchange.upstream_full()
+
+    def resume_writing(self) -> None:
+        self.full = False
+        if self.exchange:
+            self.exchange.upstream_drained()
+
+
+class Pool:
+    """Connections to one origin: as many as are needed, the idle ones used last-in first-out."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._idle: list[Connection] = []
+        self._dialing: set[asyncio.Task[None]] = set()
+        self.open: set[Connection] = set()
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    def take(self) -> Connection | None:
+        """An idle connection, without waiting."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.transport.is_closing():
+                connection.reused = True
+                return connection
+        return None
+
+    def dial(self, exchange: Exchange) -> None:
+        """Open a connection; the exchange is told when there is one, or none to be had."""
+        task = asyncio.get_running_loop().create_task(self._dial(exchange))
+        self._dialing.add(task)
+        task.add_done_callback(self._dialing.discard)
+
+    async def _dial(self, exchange: Exchange) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self), self._upstream.host, self._upstream.port
+                )
+        except OSError:  # TimeoutError is one
+            exchange.unreachable()
+        else:
+            exchange.connected(connection)
+
+    def keep(self, connection: Connection) -> None:
+        if len(self._idle) < IDLE_LIMIT and not connection.transport.is_closing():
+            self._idle.append(connection)
+        else:
+            connection.transport.abort()
+
+    def forget(self, connection: Connection) -> None:
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def close(self) -> None:
+        for task in self._dialing:
+            task.cancel()
+        for connection in self.open:
+            connection.transport.abort()
