@@ -10,7 +10,6 @@ like, and endpoints must not flap with that. `observer` feeds this room from a r
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 from ollamaserve_sidecar.failures import Cause
@@ -40,8 +39,8 @@ class Memory:
     latched: bool = False
     sight: Sight = field(default_factory=Sight)
     warmed: frozenset[str] = frozenset()
-    errors: Mapping[str, str] = MappingProxyType({})
-    placed: Mapping[str, Running] = MappingProxyType({})
+    errors: Mapping[str, str] = field(default_factory=dict)
+    placed: Mapping[str, Running] = field(default_factory=dict)
 
 
 def connected(memory: Memory) -> Memory:
