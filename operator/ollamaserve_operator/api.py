@@ -5,10 +5,36 @@ equal by a contract test), because an object may be older than its CRD, and refu
 never with an exception. The border hands in raw bodies; only this room reads their `spec`.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+GROUP = "ollamaserve.dev"
+RETRY = f"{GROUP}/retry"
+RESERVED_ENV = frozenset(
+    {
+        "CUDA_VISIBLE_DEVICES",
+        "HOME",
+        "NVIDIA_VISIBLE_DEVICES",
+        "OLLAMA_CONTEXT_LENGTH",
+        "OLLAMA_FLASH_ATTENTION",
+        "OLLAMA_HOST",
+        "OLLAMA_KEEP_ALIVE",
+        "OLLAMA_KV_CACHE_TYPE",
+        "OLLAMA_LOAD_TIMEOUT",
+        "OLLAMA_MAX_LOADED_MODELS",
+        "OLLAMA_MAX_QUEUE",
+        "OLLAMA_MODELS",
+        "OLLAMA_NOPRUNE",
+        "OLLAMA_NO_CLOUD",
+        "OLLAMA_NUM_PARALLEL",
+        "ROCR_VISIBLE_DEVICES",
+    }
+)
 
 
 class ConditionType(StrEnum):
@@ -70,8 +96,9 @@ class Access(StrEnum):
 
 
 class AccessMode(StrEnum):
+    """ReadWriteOncePod is no choice: the pull Job has to join the serving pod on the volume."""
+
     READ_WRITE_ONCE = "ReadWriteOnce"
-    READ_WRITE_ONCE_POD = "ReadWriteOncePod"
     READ_WRITE_MANY = "ReadWriteMany"
 
 
@@ -225,4 +252,100 @@ class Invalid:
 
 
 def parse(body: Mapping[str, Any]) -> OllamaServe | Invalid:
-    raise NotImplementedError
+    """Read a whole custom object; `Invalid` where its spec can't be served."""
+    identity = _identity(body["metadata"])
+    spec = body.get("spec") or {}
+    try:
+        errors = tuple(_errors(spec))
+        serve = _serve(identity, spec, body["metadata"].get("annotations") or {})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return Invalid(identity, (f"spec can't be read ({error!r}): compare it with the CRD",))
+    return Invalid(identity, errors) if errors else serve
+
+
+def _identity(metadata: Mapping[str, Any]) -> Identity:
+    return Identity(
+        name=metadata["name"],
+        namespace=metadata.get("namespace", ""),
+        uid=metadata.get("uid", ""),
+        generation=metadata.get("generation", 0),
+    )
+
+
+def _errors(spec: Mapping[str, Any]) -> Iterator[str]:
+    """What an object that is older than today's CRD rules may still hold."""
+    if not spec.get("models"):
+        yield "spec.models is empty: name at least one model"
+    storage = spec.get("storage", {"persistent": {}})
+    if len(storage) != 1:
+        yield f"spec.storage has {sorted(storage)}: give exactly one of persistent and ephemeral"
+    claim = storage.get("persistent", {"accessMode": ""})
+    mode = claim.get("accessMode", AccessMode.READ_WRITE_ONCE)
+    if mode == AccessMode.READ_WRITE_ONCE and spec.get("replicas", 1) > 1:
+        yield (
+            f"spec.replicas is {spec['replicas']} on a ReadWriteOnce volume, which one node can "
+            "use at a time: set spec.storage.persistent.accessMode: ReadWriteMany, or replicas: 1"
+        )
+    for name in sorted({e["name"] for e in spec.get("env", ())} & RESERVED_ENV):
+        yield f"spec.env sets {name}, which the operator owns: remove it (see spec.ollama)"
+
+
+def _serve(
+    identity: Identity, spec: Mapping[str, Any], annotations: Mapping[str, str]
+) -> OllamaServe:
+    return OllamaServe(
+        identity=identity,
+        models=_models(spec.get("models", ())),
+        pull=_settings(Pull, spec.get("pull")),
+        storage=_storage(spec.get("storage", {"persistent": {}})),
+        gpu=_settings(Gpu, spec.get("gpu")),
+        resources=spec.get("resources", {}),
+        replicas=spec.get("replicas", 1),
+        image=_settings(Image, spec.get("image"), pull_secrets=_names),
+        ollama=_settings(Ollama, spec.get("ollama")),
+        env=tuple(spec.get("env", ())),
+        auth=_settings(Auth, spec.get("auth"), tokens=_tokens),
+        gate=_settings(Gate, spec.get("gate")),
+        service=_settings(Service, spec.get("service")),
+        scheduling=_settings(Scheduling, spec.get("scheduling"), tolerations=tuple),
+        suspend=spec.get("suspend", False),
+        retry=annotations.get(RETRY, ""),
+    )
+
+
+def _settings(kind: type[T], block: Mapping[str, Any] | None, **read: Callable[[Any], Any]) -> T:
+    """A block of the spec as its dataclass: camelCase keys are its fields, absent ones default."""
+    values = {_snake(key): value for key, value in (block or {}).items()}
+    return kind(**{key: read.get(key, _same)(value) for key, value in values.items()})
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _snake(key: str) -> str:
+    return re.sub(r"(?=[A-Z])", "_", key).lower()
+
+
+def _names(references: Any) -> tuple[str, ...]:
+    return tuple(reference["name"] for reference in references)
+
+
+def _models(entries: Any) -> tuple[Model, ...]:
+    """Warm unless said otherwise: the first model only."""
+    return tuple(
+        Model(entry["name"], entry.get("digest", ""), entry.get("warm", index == 0))
+        for index, entry in enumerate(entries)
+    )
+
+
+def _storage(block: Mapping[str, Any]) -> Storage:
+    if "ephemeral" in block:
+        return _settings(Ephemeral, block["ephemeral"])
+    return _settings(
+        Persistent, block.get("persistent"), access_mode=AccessMode, when_deleted=WhenDeleted
+    )
+
+
+def _tokens(entries: Any) -> tuple[Token, ...]:
+    return tuple(_settings(Token, entry, access=Access) for entry in entries)

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-GROUP = "ollamaserve.dev"
+from ollamaserve_operator import api
+
+GROUP = api.GROUP
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "OllamaServe"
@@ -29,7 +31,7 @@ OLLAMA_IMAGE = f"{GROUP}/ollama-image"
 PULL_KEY = f"{GROUP}/pull-key"
 ATTEMPT = f"{GROUP}/attempt"
 ISSUED_KEYS = f"{GROUP}/issued-keys"
-RETRY = f"{GROUP}/retry"
+RETRY = api.RETRY
 RETAINED_FOR = f"{GROUP}/retained-for"
 
 DOOR_PORT = 7860
@@ -50,12 +52,25 @@ def secret(instance: str) -> str:
     return f"{instance}-auth"
 
 
+def token_secret(serve: api.OllamaServe) -> str:
+    """The Secret that holds the tokens: the user's own, or the generated one."""
+    return serve.auth.secret_name or secret(serve.name)
+
+
 def config_map(instance: str) -> str:
     return f"{instance}-gate"
 
 
 def persistent_volume_claim(instance: str) -> str:
     return f"{instance}-models"
+
+
+def service(instance: str) -> str:
+    return instance
+
+
+def deployment(instance: str) -> str:
+    return instance
 
 
 def pull_job(instance: str, digest: str) -> str:

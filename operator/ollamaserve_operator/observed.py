@@ -4,12 +4,22 @@
 the facts that `manifests`, `plan` and `status` decide on; those rooms see no raw event.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ollamaserve_operator import names
 from ollamaserve_operator.report import GateReport
+
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_SINGLE = {
+    "Secret": "secret",
+    "ConfigMap": "config_map",
+    "PersistentVolumeClaim": "pvc",
+    "Deployment": "deployment",
+    "Service": "service",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +33,31 @@ class Child:
     owner_uid: str
     deleting: bool
     body: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        return self.body["metadata"].get("annotations") or {}
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return self.body["metadata"].get("labels") or {}
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        return self.body.get("spec") or {}
+
+    @property
+    def status(self) -> Mapping[str, Any]:
+        return self.body.get("status") or {}
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A container that doesn't run, and kubelet's reason: `ImagePullBackOff` and the like."""
+
+    container: str
+    reason: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +73,8 @@ class Termination:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
+    """`unschedulable` is the scheduler's message, empty where it has placed the pod."""
+
     name: str
     uid: str
     component: str
@@ -48,15 +85,18 @@ class Pod:
     deleting: bool
     created: str
     unschedulable: str
-    waiting: tuple[tuple[str, str, str], ...]
+    waiting: tuple[Waiting, ...]
     terminations: tuple[Termination, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
+    """`finished` is when it completed or failed; `failure` is its Failed condition's message."""
+
     child: Child
     pull_key: str
     attempt: int
+    retry: str
     complete: bool
     failed: bool
     failure: str
@@ -77,10 +117,28 @@ class Observed:
     pods: tuple[Pod, ...] = ()
     reports: Mapping[str, GateReport] = field(default_factory=dict)
 
+    @property
+    def children(self) -> tuple[Child, ...]:
+        single = (self.secret, self.config_map, self.pvc, self.deployment, self.service)
+        return (*(c for c in single if c is not None), *(job.child for job in self.jobs))
+
+    def of(self, component: names.Component) -> tuple[Pod, ...]:
+        """The pods of a component that aren't going away, oldest first."""
+        return tuple(p for p in self.pods if p.component == component and not p.deleting)
+
 
 def slim(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """A body without what no room reads; a Secret keeps its keys and loses their values."""
-    raise NotImplementedError
+    metadata = {k: v for k, v in body["metadata"].items() if k != "managedFields"}
+    annotations = metadata.get("annotations") or {}
+    if _LAST_APPLIED in annotations:  # of a Secret, it would hold the values again
+        metadata["annotations"] = {k: v for k, v in annotations.items() if k != _LAST_APPLIED}
+    kept = {key: body[key] for key in body if key not in {"metadata", "stringData"}}
+    if body.get("kind") == "Secret":
+        kept["data"] = dict.fromkeys(body.get("data") or {}, "")
+    if body.get("kind") == "Pod":
+        kept.pop("spec", None)
+    return kept | {"metadata": metadata}
 
 
 def observe(
@@ -89,5 +147,107 @@ def observe(
     at: datetime,
     reports: Mapping[str, GateReport] | None = None,
 ) -> Observed:
-    """The facts in the bodies of one resource's children and pods."""
-    raise NotImplementedError
+    """The facts in the bodies of one resource's children and pods, each with its `kind`."""
+    single: dict[str, Child] = {}
+    jobs: list[Job] = []
+    pods: list[Pod] = []
+    for body in map(slim, bodies):
+        match body["kind"]:
+            case "Pod":
+                pods.append(_pod(body))
+            case "Job":
+                jobs.append(_job(body))
+            case kind:
+                single[_SINGLE[kind]] = _child(body)
+    return Observed(
+        at=at,
+        **single,
+        jobs=tuple(sorted(jobs, key=lambda job: (job.attempt, job.child.name))),
+        pods=tuple(sorted(pods, key=lambda pod: (pod.created, pod.name))),
+        reports=reports or {},
+    )
+
+
+def _child(body: Mapping[str, Any]) -> Child:
+    metadata = body["metadata"]
+    owners = metadata.get("ownerReferences") or ()
+    return Child(
+        kind=body["kind"],
+        name=metadata["name"],
+        uid=metadata.get("uid", ""),
+        resource_version=metadata.get("resourceVersion", ""),
+        owner_uid=next((o["uid"] for o in owners if o.get("controller")), ""),
+        deleting="deletionTimestamp" in metadata,
+        body=body,
+    )
+
+
+def _job(body: Mapping[str, Any]) -> Job:
+    child = _child(body)
+    conditions = _conditions(child.status)
+    ended = conditions.get("Complete") or conditions.get("Failed")
+    return Job(
+        child=child,
+        pull_key=child.annotations.get(names.PULL_KEY, ""),
+        attempt=int(child.annotations.get(names.ATTEMPT, "1")),
+        retry=child.annotations.get(names.RETRY, ""),
+        complete="Complete" in conditions,
+        failed="Failed" in conditions,
+        failure=conditions.get("Failed", {}).get("message", ""),
+        finished=_time(ended.get("lastTransitionTime")) if ended else None,
+    )
+
+
+def _pod(body: Mapping[str, Any]) -> Pod:
+    metadata, status = body["metadata"], body.get("status") or {}
+    labels = metadata.get("labels") or {}
+    conditions = {c["type"]: c for c in status.get("conditions") or ()}
+    scheduled = conditions.get("PodScheduled", {})
+    containers = tuple(_containers(status))
+    return Pod(
+        name=metadata["name"],
+        uid=metadata.get("uid", ""),
+        component=labels.get(names.COMPONENT, ""),
+        job=labels.get("batch.kubernetes.io/job-name", ""),
+        phase=status.get("phase", "Pending"),
+        ip=status.get("podIP", ""),
+        ready=conditions.get("Ready", {}).get("status") == "True",
+        deleting="deletionTimestamp" in metadata,
+        created=metadata.get("creationTimestamp") or "",
+        unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
+        waiting=tuple(w for c in containers for w in _waiting(c)),
+        terminations=tuple(t for c in containers for t in _termination(c)),
+    )
+
+
+def _containers(status: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield from status.get("initContainerStatuses") or ()
+    yield from status.get("containerStatuses") or ()
+
+
+def _waiting(container: Mapping[str, Any]) -> Iterator[Waiting]:
+    waiting = (container.get("state") or {}).get("waiting")
+    if waiting:
+        yield Waiting(container["name"], waiting.get("reason", ""), waiting.get("message", ""))
+
+
+def _termination(container: Mapping[str, Any]) -> Iterator[Termination]:
+    now = (container.get("state") or {}).get("terminated")
+    ended = now or (container.get("lastState") or {}).get("terminated")
+    if ended:
+        yield Termination(
+            container=container["name"],
+            exit_code=ended.get("exitCode", 0),
+            reason=ended.get("reason", ""),
+            message=ended.get("message", ""),
+            restarts=container.get("restartCount", 0),
+        )
+
+
+def _conditions(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The conditions that are True, by type."""
+    return {c["type"]: c for c in status.get("conditions") or () if c["status"] == "True"}
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -36,4 +36,30 @@ class GateReport:
 
 
 def parse(document: Mapping[str, Any]) -> GateReport:
-    raise NotImplementedError
+    acceleration = document.get("acceleration") or {}
+    return GateReport(
+        mode=str(document.get("mode", "serve")),
+        ready=document.get("ready") is True,
+        reason=str(document.get("reason", "")),
+        message=str(document.get("message", "")),
+        draining=document.get("draining") is True,
+        models=tuple(_model(entry) for entry in document.get("models") or ()),
+        device=str(acceleration.get("device", "unknown")),
+        vram_bytes=int(acceleration.get("vramBytes") or 0),
+    )
+
+
+def _model(entry: Mapping[str, Any]) -> ModelReport:
+    return ModelReport(
+        name=str(entry.get("name", "")),
+        present=entry.get("present") is True,
+        digest=str(entry.get("digest", "")),
+        size_bytes=int(entry.get("sizeBytes") or 0),
+        parameter_size=str(entry.get("parameterSize", "")),
+        quantization=str(entry.get("quantization", "")),
+        warm=entry.get("warm") is True,
+        loaded=entry.get("loaded") is True,
+        vram_bytes=int(entry.get("vramBytes") or 0),
+        pulled_percent=entry.get("pulledPercent"),
+        error=str(entry.get("error", "")),
+    )

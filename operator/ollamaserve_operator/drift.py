@@ -1,0 +1,51 @@
+"""Whether an object still is what was wanted of it, judged by the fields that were wanted.
+
+Fields that nobody wanted here are not ours: defaults of the API server, what admission or another
+controller adds. The lists below merge by key on the server, so others may add to them; every other
+list is one value, as some maps are (Kubernetes API reference: patch strategy, listType, mapType).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ollamaserve_operator import quantity
+
+_MERGED_BY = {
+    "containers": "name",
+    "initContainers": "name",
+    "env": "name",
+    "imagePullSecrets": "name",
+    "ownerReferences": "uid",
+    "ports": "name",
+    "volumeMounts": "mountPath",
+    "volumes": "name",
+}
+_WHOLE = frozenset({"nodeSelector", "selector"})
+_QUANTITIES = frozenset({"limits", "requests"})
+
+
+def covers(observed: Any, wanted: Any, *, field: str = "", inside: str = "") -> bool:
+    """Whether `observed` has everything that is `wanted`; `field` and `inside` say where we are."""
+    if not wanted and observed is None:
+        return True  # an empty value is as good as an absent one: the API server drops it
+    match wanted:
+        case Mapping():
+            if not isinstance(observed, Mapping) or (field in _WHOLE and observed.keys() - wanted):
+                return False
+            return all(
+                covers(observed.get(key), value, field=key, inside=field)
+                for key, value in wanted.items()
+            )
+        case list() | tuple():
+            return isinstance(observed, list | tuple) and _list_covers(observed, wanted, field)
+    if inside in _QUANTITIES or field == "sizeLimit":
+        return quantity.equal(observed, wanted)
+    return bool(observed == wanted)
+
+
+def _list_covers(observed: Sequence[Any], wanted: Sequence[Any], field: str) -> bool:
+    key = _MERGED_BY.get(field)
+    if key is not None:
+        there = {item.get(key): item for item in observed}
+        return all(covers(there.get(item[key]), item) for item in wanted)
+    return len(observed) == len(wanted) and all(map(covers, observed, wanted))

@@ -1,0 +1,82 @@
+"""Whether a pull Job is wanted, and which attempt (decision 3): the one place that knows.
+
+A pull is identified by its key: the models, their digests and the volume they go to. A complete
+Job with this key means that the models are there, unless the gates that look there say otherwise.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from ollamaserve_operator import names
+from ollamaserve_operator.api import OllamaServe, Persistent
+from ollamaserve_operator.observed import Job, Observed
+
+FIRST_BACKOFF = timedelta(seconds=60)
+LONGEST_BACKOFF = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a pull Job is for; `number` counts from 1, `retry` is the user's annotation then."""
+
+    key: str
+    number: int = 1
+    retry: str = ""
+
+
+def key(serve: OllamaServe, observed: Observed) -> str:
+    """The pull's identity; empty where no Job pulls: ephemeral storage, or no claim as yet."""
+    if not isinstance(serve.storage, Persistent) or observed.pvc is None:
+        return ""
+    models = sorted([model.name, model.digest] for model in serve.models)
+    return names.digest({"models": models, "volume": observed.pvc.uid})[:16]
+
+
+def latest(serve: OllamaServe, observed: Observed) -> Job | None:
+    """The newest Job of the pull that the spec asks for."""
+    wanted = key(serve, observed)
+    jobs = [job for job in observed.jobs if wanted and job.pull_key == wanted]
+    return max(jobs, key=lambda job: (not job.child.deleting, job.attempt), default=None)
+
+
+def pulled(serve: OllamaServe, observed: Observed) -> bool:
+    """Whether a Job has put the models there; False where no Job pulls."""
+    job = latest(serve, observed)
+    return job is not None and job.complete
+
+
+def attempt(serve: OllamaServe, observed: Observed) -> Attempt | None:
+    """The attempt that a Job should make now; None where nothing is to be pulled."""
+    wanted = key(serve, observed)
+    if not wanted or serve.running_replicas == 0:
+        return None
+    job = latest(serve, observed)
+    if job is None:
+        return Attempt(wanted, retry=serve.retry)
+    if serve.retry and serve.retry != job.retry:
+        return Attempt(wanted, number=job.attempt + 1, retry=serve.retry)
+    if not job.complete:
+        return Attempt(wanted, number=job.attempt, retry=job.retry)
+    if missing(serve, observed) and _rested(job, observed):
+        return Attempt(wanted, number=job.attempt + 1, retry=job.retry)
+    return None
+
+
+def missing(serve: OllamaServe, observed: Observed) -> tuple[str, ...]:
+    """The models of the spec that a serving gate has looked for and not found."""
+    wanted = {model.name for model in serve.models}
+    serving = (report for report in observed.reports.values() if report.mode == "serve")
+    absent = {
+        model.name
+        for report in serving
+        if report.reason != "OllamaUnreachable"
+        for model in report.models
+        if not model.present
+    }
+    return tuple(sorted(wanted & absent))
+
+
+def _rested(job: Job, observed: Observed) -> bool:
+    """Whether it is time for the attempt after this one: 60 s, then twice as long each time."""
+    wait = min(FIRST_BACKOFF * 2 ** min(job.attempt - 1, 10), LONGEST_BACKOFF)
+    return job.finished is not None and observed.at >= job.finished + wait
