@@ -16,7 +16,7 @@ import uvloop
 from ollamaserve_sidecar import pulljob, serve
 from ollamaserve_sidecar.config import ConfigError
 from ollamaserve_sidecar.failures import Cause, Failure
-from ollamaserve_sidecar.wire import WireError, check_parser
+from ollamaserve_sidecar.wire import WireError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,6 @@ def main(arguments: Sequence[str]) -> int:
 
 def _serve() -> int:
     try:
-        check_parser()
         return uvloop.run(serve.command(os.environ))
     except (ConfigError, WireError) as error:
         return _refuse(str(error))

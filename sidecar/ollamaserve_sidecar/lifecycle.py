@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 GRACE = 5.0
 """Seconds after SIGTERM in which new requests are still accepted."""
@@ -48,10 +52,11 @@ class Drain:
         if not self.in_flight:
             self._idle.set()
 
-    async def run(self) -> bool:
-        """Drain: True where everything ended by itself, False where the time ran out."""
+    async def run(self, shut: Callable[[], None]) -> bool:
+        """Drain, and call `shut` after the grace; whether everything ended within the time."""
         self._begun.set()
         await asyncio.sleep(self._grace)
+        shut()
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0, self._timeout - self._grace)):
                 await self._idle.wait()

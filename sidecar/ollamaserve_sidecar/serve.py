@@ -6,6 +6,7 @@ Puts the parts together and takes them down again; what each does is in its own 
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,11 @@ from ollamaserve_sidecar.readiness import to_load
 from ollamaserve_sidecar.status import Reason, Status, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Mapping
 
     from ollamaserve_sidecar.config import Config
+
+_log = logging.getLogger(__name__)
 
 
 class Serving:
@@ -89,15 +92,22 @@ async def command(environ: Mapping[str, str]) -> int:
         gate = Gate(parsed, live, serving.drain, serving.metrics)
         port = Port(serving, parsed.status_listen)
         signals = _signals()
-        await gate.start()
-        await port.start()
+        await _bind("GATE_LISTEN", gate.start())
+        await _bind("GATE_STATUS_LISTEN", port.start())
         loops = asyncio.create_task(serving.follow())
         try:
-            return await _until_drained(serving.drain, signals, loops)
+            return await _until_drained(serving.drain, gate, signals, loops)
         finally:
             loops.cancel()
             await gate.close()
             await port.close()
+
+
+async def _bind(name: str, start: Awaitable[None]) -> None:
+    try:
+        await start
+    except OSError as error:
+        raise config.ConfigError(f"{name} can't be listened on: {error}") from None
 
 
 def _signals() -> asyncio.Queue[int]:
@@ -109,7 +119,7 @@ def _signals() -> asyncio.Queue[int]:
 
 
 async def _until_drained(
-    drain: Drain, signals: asyncio.Queue[int], loops: asyncio.Task[None]
+    drain: Drain, gate: Gate, signals: asyncio.Queue[int], loops: asyncio.Task[None]
 ) -> int:
     """The exit status: 0 after a drain, 128 and the signal's number where a second one ends it.
 
@@ -120,12 +130,16 @@ async def _until_drained(
     if loops.done():
         loops.result()
     second = asyncio.create_task(signals.get())
-    leaving = asyncio.create_task(_leave(drain))
+    leaving = asyncio.create_task(_leave(drain, gate))
     await asyncio.wait((second, leaving), return_when=asyncio.FIRST_COMPLETED)
-    leaving.cancel()
-    return 128 + second.result() if second.done() else 0
+    if second.done():
+        return 128 + second.result()
+    leaving.result()
+    return 0
 
 
-async def _leave(drain: Drain) -> None:
-    await drain.run()
+async def _leave(drain: Drain, gate: Gate) -> None:
+    _log.info("draining: %d in flight", drain.in_flight)
+    if not await drain.run(gate.stop_listening):
+        _log.warning("the drain's time is over: %d cut", drain.in_flight)
     await drain.farewell()
