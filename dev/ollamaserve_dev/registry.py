@@ -38,7 +38,7 @@ MEDIA = "application/vnd.ollama.image"
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG = "application/vnd.docker.container.image.v1+json"
 LICENSE = "AGPL-3.0-only. A toy made for tests: it has memorised a few answers.\n"
-PARAMETERS = {"num_ctx": 512, "num_predict": 256, "seed": 1, "temperature": 0}
+PARAMETERS = {"num_ctx": 512, "num_predict": 256, "num_thread": 1, "seed": 1, "temperature": 0}
 # As the model was trained (tests/models/train.py). Only the last message goes in: it can't talk.
 TEMPLATE = (
     "{{ range $i, $_ := .Messages }}{{ if eq (len (slice $.Messages $i)) 1 }}"

@@ -5,7 +5,6 @@ is `f"{registry}/library/tiny"` with `"insecure": true`; Ollama then lists it wi
 The registry's docstring says which namespaces fail and how.
 """
 
-import lzma
 import os
 import socket
 import subprocess
@@ -20,20 +19,17 @@ from urllib.error import URLError
 
 import pytest
 
-from ollamaserve_dev import registry as registry_script
+from ollamaserve_dev import registry as script
+from ollamaserve_dev import tools
 
 MODELS = Path(__file__).parents[1] / "models"
-SCRIPT = registry_script.__file__
+SCRIPT = script.__file__
 
 
 @pytest.fixture(scope="session")
-def ollama_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `ollama` program."""
-    packed = Path(os.environ.get("OLLAMASERVE_PREBUILT", "")) / "ollama.xz"
-    program = tmp_path_factory.mktemp("bin") / "ollama"
-    program.write_bytes(lzma.decompress(packed.read_bytes()))
-    program.chmod(0o755)
-    return program
+def ollama_binary() -> Path:
+    """The `ollama` program: prebuilt where there is such a folder, otherwise built from source."""
+    return tools.path("ollama")
 
 
 @pytest.fixture(scope="module")
