@@ -11,7 +11,7 @@ export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/sidecar:$(CURDIR)/dev
 export PATH := $(VENV)/bin:$(PATH)
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 venv: $(VENV)/.complete ## the virtual environment, from the hash-pinned lock
 $(VENV)/.complete: requirements/dev.txt
@@ -26,6 +26,7 @@ check: venv ## formatting, lint, types, layers, lock freshness: in seconds
 	mypy operator/ollamaserve_operator sidecar/ollamaserve_sidecar dev/ollamaserve_dev tests
 	lint-imports
 	$(PY) -m ollamaserve_dev.lock --check
+	$(PY) -m ollamaserve_dev.install --check
 
 format: venv ## rewrite the code in the house format
 	ruff format . && ruff check --fix .
@@ -33,7 +34,10 @@ format: venv ## rewrite the code in the house format
 lock: venv ## compile requirements/*.txt again from the pyproject.toml files
 	$(PY) -m ollamaserve_dev.lock
 
+install-yaml: venv ## write deploy/install.yaml from the CRD and deploy/operator.yaml
+	$(PY) -m ollamaserve_dev.install
+
 test: check ## everything that CI runs, clusters included
 	$(PY) -m pytest
 
-.PHONY: help venv check format lock test
+.PHONY: help venv check format lock install-yaml test

@@ -267,12 +267,10 @@ def _controller(body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _belongs(live: Mapping[str, Any], manifest: Manifest) -> bool:
     """Ours by the controller's uid; a retained volume, which has none, by its label."""
-    wanted = _controller(manifest)
-    if wanted:
-        return bool(_controller(live).get("uid") == wanted["uid"])
-    labels = live["metadata"].get("labels") or {}
-    mark = manifest["metadata"].get("labels", {}).get(names.RETAINED_FOR)
-    return mark is not None and labels.get(names.RETAINED_FOR) == mark
+    if there := _controller(live):
+        return bool(there.get("uid") == _controller(manifest).get("uid"))
+    mark = (live["metadata"].get("labels") or {}).get(names.RETAINED_FOR)
+    return mark is not None and mark == manifest["metadata"]["labels"][names.INSTANCE]
 
 
 def _leftover(live: Mapping[str, Any], manifest: Manifest) -> bool:

@@ -23,6 +23,8 @@ from ollamaserve_operator.reports import Reports
 
 Body = dict[str, Any]
 
+ROUNDS = 4
+
 logger = logging.getLogger(__name__)
 
 
@@ -79,14 +81,24 @@ class Reconciler:
         return observed.observe(bodies, at=seen.at, reports=reports)
 
     async def _carry_out(self, key: Key, serve: OllamaServe) -> tuple[StepFailure, ...]:
-        """Every step, each on its own: one that fails stops no other."""
-        seen = self._observe(key)
-        steps = plan.plan(manifests.children(serve, self._images, seen), seen, serve)
-        tried = [await self._try(key, step) for step in steps]
-        return tuple(failure for failure in tried if failure is not None)
+        """Every step, each on its own: one that fails stops no other.
 
-    async def _try(self, key: Key, step: Step) -> StepFailure | None:
-        ref = _ref(key, step)
+        A step can make the next one possible (the Job waits for the claim's uid), and no event
+        tells of our own writes: so plan again, until nothing is left that wasn't tried.
+        """
+        failures: dict[Ref, StepFailure] = {}
+        for _ in range(ROUNDS):
+            seen = self._observe(key)
+            steps = plan.plan(manifests.children(serve, self._images, seen), seen, serve)
+            fresh = [(ref, step) for step in steps if (ref := _ref(key, step)) not in failures]
+            if not fresh:
+                break
+            for ref, step in fresh:
+                if (failure := await self._try(key, ref, step)) is not None:
+                    failures[ref] = failure
+        return tuple(failures.values())
+
+    async def _try(self, key: Key, ref: Ref, step: Step) -> StepFailure | None:
         try:
             await self._take(key, ref, step)
         except (Transient, Refused, NameConflict) as error:

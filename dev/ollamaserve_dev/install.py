@@ -1,0 +1,63 @@
+"""deploy/install.yaml: the CRD and the operator in one file, for one `kubectl apply`.
+
+`make install-yaml` writes it, `--check` (in `make check`) fails where it is stale, and `render`
+makes the same text with other image names, for clusters where no registry is in reach.
+"""
+
+import sys
+from pathlib import Path
+
+from ollamaserve_dev import versions
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+PARTS = ("crds/ollamaserve.yaml", "operator.yaml")
+HEADER = "# Made of {parts} by `make install-yaml`; edit those.\n"
+
+OPERATOR = f"localhost/ollamaserve/operator:{versions.RELEASE}"
+GATE = f"localhost/ollamaserve/sidecar:{versions.RELEASE}"
+OLLAMA = f"ollama/ollama:{versions.OLLAMA}"
+OLLAMA_ROCM = f"{OLLAMA}-rocm"
+
+
+def render(
+    *,
+    operator: str = OPERATOR,
+    gate: str = GATE,
+    ollama: str = OLLAMA,
+    ollama_rocm: str = OLLAMA_ROCM,
+) -> str:
+    """The file's text, with these image names in the operator's Deployment."""
+    parts = [(DEPLOY / part).read_text().strip() + "\n" for part in PARTS]
+    text = HEADER.format(parts=" and ".join(f"deploy/{part}" for part in PARTS)) + "---\n".join(
+        parts
+    )
+    for key, default, image in (
+        ("value", OLLAMA_ROCM, ollama_rocm),
+        ("value", OLLAMA, ollama),
+        ("value", GATE, gate),
+        ("image", OPERATOR, operator),
+    ):
+        text = _replaced(text, f"{key}: {default}\n", f"{key}: {image}\n")
+    return text
+
+
+def _replaced(text: str, line: str, by: str) -> str:
+    if text.count(line) != 1:
+        raise ValueError(f"deploy/operator.yaml should have {line.strip()!r} exactly once")
+    return text.replace(line, by)
+
+
+def main() -> int:
+    """`install` writes deploy/install.yaml; `install --check` fails where it is stale."""
+    target = DEPLOY / "install.yaml"
+    if "--check" not in sys.argv[1:]:
+        target.write_text(render())
+        return 0
+    if target.exists() and target.read_text() == render():
+        return 0
+    print("deploy/install.yaml is stale: run `make install-yaml` and commit the result")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
