@@ -35,7 +35,7 @@ class Kind:
     version: str
     plural: str
     verbs: frozenset[Verb]
-    subresources: Mapping[str, frozenset[Verb]] = field(default_factory=dict)
+    subresources: Mapping[str, frozenset[Verb]] = field(default_factory=dict, hash=False)
 
     @property
     def api_version(self) -> str:

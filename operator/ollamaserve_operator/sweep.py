@@ -53,7 +53,8 @@ class Sweep:
         """Compare until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), EVERY)
+                async with asyncio.timeout(EVERY):
+                    await self._wake.wait()
             await asyncio.sleep(SETTLE)
             self._wake.clear()
             asked, self._asked = self._asked or set(kinds.WATCHED), set()
