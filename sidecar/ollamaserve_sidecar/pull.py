@@ -44,7 +44,7 @@ class Pull:
     @property
     def percent(self) -> int | None:
         """0..100, or None where nothing is being pulled."""
-        return self.progress.percent if self.running or self.progress.succeeded else None
+        return self.progress.percent if self.running else None
 
 
 class Puller:

@@ -33,6 +33,8 @@ PATIENCE = 300.0
 """Seconds that Ollama may take to come up."""
 TERMINATION_LOG = Path("/dev/termination-log")
 TERMINATION_LIMIT = 4096
+MODEL_LIMIT = 600
+"""Characters; Ollama's longest name, of host, namespace, model and tag, has 593."""
 _log = logging.getLogger(__name__)
 
 
@@ -182,7 +184,8 @@ def end(failure: Failure | None) -> Exit:
 
 def message(failure: Failure) -> bytes:
     """The termination message: one line of JSON, of at most 4,096 bytes (kubelet cuts there)."""
-    line = {"reason": failure.cause, "model": failure.model, "message": failure.message}
+    model = failure.model[:MODEL_LIMIT]
+    line = {"reason": failure.cause, "model": model, "message": failure.message}
     encoded = json.dumps(line, ensure_ascii=False).encode()
     if len(encoded) <= TERMINATION_LIMIT:
         return encoded
