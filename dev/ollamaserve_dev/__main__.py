@@ -1,0 +1,84 @@
+"""`python -m ollamaserve_dev`: local clusters, images and tools from the command line."""
+
+import argparse
+import sys
+
+from ollamaserve_dev import clusters, images, progress, tools
+from ollamaserve_dev.clusters import folder
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(prog="python -m ollamaserve_dev", description=__doc__)
+    commands = root.add_subparsers(dest="command", required=True)
+
+    cluster = commands.add_parser("cluster", help="bring a local cluster up or down")
+    cluster.add_argument("action", choices=("up", "down", "list", "kubeconfig"))
+    cluster.add_argument("--provider", choices=clusters.PROVIDERS, default="kind")
+    cluster.add_argument("--name", default="demo", help="the cluster's name (default: demo)")
+    cluster.add_argument("--nodes", type=int, default=1, help="how many, control plane included")
+    cluster.add_argument("--context", default="", help="of provider current: which kubectl context")
+    cluster.add_argument(
+        "--yes-really", action="store_true", help="of provider current: whatever its context is"
+    )
+
+    image = commands.add_parser("images", help="build our images, or load them into a cluster")
+    image.add_argument("action", choices=("build", "load"))
+    image.add_argument("--provider", choices=clusters.PROVIDERS, default="kind")
+    image.add_argument("--name", default="demo", help="the cluster's name (default: demo)")
+    image.add_argument("--context", default="", help="of provider current: which kubectl context")
+
+    commands.add_parser("tools", help="install or build every tool, and say where it is")
+    return root
+
+
+def main(words: list[str] | None = None) -> int:
+    given = parser().parse_args(words)
+    try:
+        match given.command:
+            case "cluster":
+                _cluster(given)
+            case "images":
+                _images(given)
+            case _:
+                for name in tools.NAMES:
+                    print(f"{name:25}{tools.path(name)}")
+    except progress.SetupError as error:
+        print(f"{given.command}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _cluster(given: argparse.Namespace) -> None:
+    if given.action == "list":
+        for name, kind in folder.known().items():
+            print(f"{name:25}{kind}")
+        return
+    provider = clusters.provider(
+        given.provider,
+        name=given.name,
+        nodes=given.nodes,
+        context=given.context,
+        force=given.yes_really,
+    )
+    match given.action:
+        case "up":
+            provider.up()
+            print(f"export KUBECONFIG={provider.kubeconfig}")
+        case "down":
+            provider.down()
+        case _:
+            print(provider.kubeconfig)
+
+
+def _images(given: argparse.Namespace) -> None:
+    built = images.build_all()
+    if given.action == "load":
+        provider = clusters.provider(given.provider, name=given.name, context=given.context)
+        for image in built:
+            provider.load_image(image)
+    for image in built:
+        print(image)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""The cache folder, outside the checkout: all that is installed or built lands here.
+
+An entry is a folder whose name carries its version; it is complete or absent, never half made, and
+two processes that want the same entry make it once.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def root() -> Path:
+    """`$OLLAMASERVE_CACHE`, or ~/.cache/ollamaserve."""
+    chosen = os.environ.get("OLLAMASERVE_CACHE")
+    folder = Path(chosen) if chosen else Path.home() / ".cache" / "ollamaserve"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.resolve()
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Hold the cache's lock `name` against other processes."""
+    folder = root() / "locks"
+    folder.mkdir(exist_ok=True)
+    with (folder / name).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def entry(kind: str, name: str, make: Callable[[Path], None]) -> Path:
+    """The folder `<cache>/<kind>/<name>`; `make` fills an empty one if it isn't there yet."""
+    folder = root() / kind / name
+    if folder.exists():
+        return folder
+    with locked(f"{kind}-{name}"):
+        if not folder.exists():
+            folder.parent.mkdir(exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
+            try:
+                scratch.chmod(0o755)
+                make(scratch)
+                scratch.rename(folder)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def fingerprint(*inputs: str | Path) -> str:
+    """Twelve hex digits that change with any text, file or folder given (names and contents)."""
+    digest = hashlib.sha256()
+    for item in inputs:
+        if isinstance(item, str):
+            _add(digest, "text", item.encode())
+            continue
+        for file in _files(item):
+            _add(digest, str(file.relative_to(item.parent)), file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _add(digest: "hashlib._Hash", name: str, content: bytes) -> None:
+    digest.update(f"{name}\0{len(content)}\0".encode())
+    digest.update(content)
+
+
+def _files(path: Path) -> Iterable[Path]:
+    if path.is_file():
+        return [path]
+    return sorted(f for f in path.rglob("*") if f.is_file() and "__pycache__" not in f.parts)

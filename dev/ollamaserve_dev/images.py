@@ -1,0 +1,163 @@
+"""Our images: on the public base where a registry is in reach, otherwise on a local Debian one.
+
+Each carries the fingerprint of its inputs as a label, and is built again only when they changed.
+"""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from ollamaserve_dev import cache, debian, engine, progress, tools, versions
+from ollamaserve_dev.engine import Engine
+
+PREFIX = "localhost/ollamaserve"
+LABEL = "dev.ollamaserve.inputs"
+# What the Python packages' wheels and the ollama binary link against, besides Python itself.
+BASE_PACKAGES = (
+    *("python3", "python3-venv", "ca-certificates", "libstdc++6", "libgomp1", "netbase"),
+)
+# Python's bundled pip, for `python3 -m venv`: the build base keeps it, the base doesn't.
+BUNDLED_PIP = "usr/share/python-wheels"
+WHEEL_PLATFORMS = ("manylinux_2_34_x86_64", "manylinux_2_28_x86_64", "manylinux2014_x86_64")
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """References of images that the local engine has (or, of `ollama`, that can be pulled)."""
+
+    operator: str
+    sidecar: str
+    ollama: str
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(astuple(self))
+
+
+def build_all() -> Images:
+    current = engine.current()
+    return Images(
+        operator=_program(current, "operator"),
+        sidecar=_program(current, "sidecar"),
+        ollama=ollama(current),
+    )
+
+
+def ollama(current: Engine) -> str:
+    """Ollama's public image where it can be pulled, otherwise one of the source-built program."""
+    made = f"{PREFIX}/ollama:{versions.OLLAMA}"
+    if not current.image_id(made) and current.reaches(versions.OLLAMA_IMAGE):
+        if not current.image_id(versions.OLLAMA_IMAGE):
+            with progress.step(f"pull {versions.OLLAMA_IMAGE}"):
+                current.run("pull", versions.OLLAMA_IMAGE, log="pull-ollama")
+        return versions.OLLAMA_IMAGE
+    dockerfile = cache.CHECKOUT / "dev/ollama/Dockerfile"
+    binary = tools.path("ollama")
+
+    def context(into: Path) -> None:
+        shutil.copy(binary, into / "ollama")
+        shutil.copy(dockerfile, into / "Dockerfile")
+
+    base = _local_bases(current)["BASE"]
+    inputs = cache.fingerprint(str(binary), base, dockerfile)
+    _build(current, made, inputs, context, {"BASE": base})
+    return made
+
+
+def _program(current: Engine, name: str) -> str:
+    image = f"{PREFIX}/{name}:{versions.RELEASE}"
+    checkout = cache.CHECKOUT
+    dockerfile = checkout / f"Dockerfile.{name}"
+    lock = checkout / f"requirements/{name}.txt"
+    package = checkout / name / f"ollamaserve_{name}"
+    bases = _bases(current)
+    local = "BUILD_BASE" in bases
+
+    def context(into: Path) -> None:
+        shutil.copy(dockerfile, into / "Dockerfile")
+        (into / "requirements").mkdir()
+        shutil.copy(lock, into / "requirements")
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(package, into / name / package.name, ignore=ignore)
+        if local:
+            shutil.copytree(_wheels(name, lock), into / "wheels")
+
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels"} if local else {}
+    inputs = cache.fingerprint(*bases.values(), dockerfile, lock, package)
+    _build(current, image, inputs, context, bases | offline)
+    return image
+
+
+def _build(
+    current: Engine,
+    image: str,
+    inputs: str,
+    context: Callable[[Path], None],
+    arguments: dict[str, str],
+) -> None:
+    if current.label(image, LABEL) == inputs:
+        return
+    with (
+        progress.step(f"image {image}"),
+        tempfile.TemporaryDirectory(dir=cache.root()) as scratch,
+    ):
+        context(Path(scratch))
+        current.run(
+            *("build", f"--tag={image}", f"--label={LABEL}={inputs}"),
+            *(f"--build-arg={name}={value}" for name, value in arguments.items()),
+            *(f"--file={scratch}/Dockerfile", scratch),
+            log=f"image-{Path(image).name.partition(':')[0]}",
+        )
+
+
+def _wheels(name: str, lock: Path) -> Path:
+    """The locked packages for the images' Python, fetched by this machine's own pip.
+
+    So the build needs no network, and this machine's pip configuration never enters an image.
+    """
+
+    def fetch(into: Path) -> None:
+        with progress.step(f"wheels of {lock.name}"):
+            progress.run(
+                (
+                    *(sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes"),
+                    *("--only-binary=:all:", "--python-version=3.13", "--implementation=cp"),
+                    *(f"--platform={platform}" for platform in WHEEL_PLATFORMS),
+                    *(f"--dest={into}", f"--requirement={lock}"),
+                ),
+                log=f"wheels-{name}",
+            )
+
+    return cache.entry("wheels", f"{name}-{cache.fingerprint(lock, *WHEEL_PLATFORMS)}", fetch)
+
+
+def _bases(current: Engine) -> dict[str, str]:
+    """The build arguments that name the base images: public where in reach, otherwise local."""
+    local = _local_base_names()
+    if not current.image_id(local["BASE"]) and current.reaches(versions.PYTHON_IMAGE):
+        return {"BASE": versions.PYTHON_IMAGE}
+    return _local_bases(current)
+
+
+def _local_base_names() -> dict[str, str]:
+    tag = f"{versions.BASE_SUITE}-{cache.fingerprint(*BASE_PACKAGES, BUNDLED_PIP)}"
+    return {"BASE": f"{PREFIX}/base:{tag}", "BUILD_BASE": f"{PREFIX}/build-base:{tag}"}
+
+
+def _local_bases(current: Engine) -> dict[str, str]:
+    """Debian with Python 3.13 as BASE, and with Python's bundled pip as BUILD_BASE."""
+    names = _local_base_names()
+    if all(current.image_id(image) for image in names.values()):
+        return names
+    root = debian.root(versions.BASE_SUITE, "base", BASE_PACKAGES, variant="essential")
+    with (
+        progress.step(f"base images {', '.join(names.values())}"),
+        tempfile.TemporaryDirectory(dir=cache.root()) as scratch,
+    ):
+        lean = Path(scratch) / "root.tar"
+        debian.without(BUNDLED_PIP, root, lean)
+        current.run("import", root, names["BUILD_BASE"], log="import")
+        current.run("import", lean, names["BASE"], log="import")
+    return names
