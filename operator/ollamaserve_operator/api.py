@@ -81,6 +81,8 @@ class Reason(StrEnum):
     IMAGE_PULL_FAILED = "ImagePullFailed"
     CRASH_LOOP = "CrashLoop"
     OUT_OF_MEMORY = "OutOfMemory"
+    REPLICA_FAILURE = "ReplicaFailure"
+    ROLLING_OUT = "RollingOut"
     CONTAINER_CONFIG = "ContainerConfig"
     DRAINING = "Draining"
     SCALED_TO_ZERO = "ScaledToZero"

@@ -1,13 +1,13 @@
 """What can go wrong at the border, in three kinds: each is handled in exactly one way.
 
-`cluster` raises these, `reconcile` turns them into requeues and conditions; the pure rooms only read
-them as values. No message ever holds a token, a prompt or a request body.
+`cluster` raises these, `reconcile` turns them into requeues and conditions; the pure rooms only
+read them as values. No message ever holds a token, a prompt or a request body.
 """
 
 from dataclasses import dataclass
 
 
-class Transient(Exception):
+class Transient(Exception):  # noqa: N818 - named for what is to be done about it
     """Try again: after `retry_after` seconds where the API server said so, else backed off."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
@@ -16,7 +16,7 @@ class Transient(Exception):
         self.retry_after = retry_after
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - likewise
     """The API server will not take this object as it is; only a changed spec can help."""
 
     def __init__(self, kind: str, name: str, message: str) -> None:
@@ -26,7 +26,7 @@ class Refused(Exception):
         self.message = message
 
 
-class NameConflict(Exception):
+class NameConflict(Exception):  # noqa: N818 - likewise
     """An object of this name is there and is not ours: it stays untouched."""
 
     def __init__(self, kind: str, name: str) -> None:

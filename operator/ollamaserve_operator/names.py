@@ -1,7 +1,7 @@
 """Every name, label, annotation and selector by which objects find each other.
 
-Nothing else in the operator spells one out. A resource's name has at most 52 characters (a CRD rule),
-so that every name here fits the 63 of a DNS label: `<name>-pull-<5>` is the longest.
+Nothing else in the operator spells one out. A resource's name has at most 52 characters (a CRD
+rule), so that every name here fits the 63 of a DNS label: `<name>-pull-<5>` is the longest.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """The cluster as frozen facts, projected from raw bodies at one moment.
 
-`slim` is what the cache keeps of a body: never a Secret's values, never managedFields. `observe` makes
-the facts that `manifests`, `plan` and `status` decide on; those rooms see no raw event.
+`slim` is what the cache keeps of a body: never a Secret's values, never managedFields. `observe`
+makes the facts that `manifests`, `plan` and `status` decide on; those rooms see no raw event.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,16 +1,24 @@
 """What a resource's status says, from what was observed: the words for 3 a.m.
 
 Pure: same input, same output. The whole status is computed anew each time, so nothing is sticky;
-only `lastTransitionTime` is taken from the previous one.
+only `lastTransitionTime`, and what gates told of models, is taken from the previous one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ollamaserve_operator.api import Invalid, OllamaServe
+from ollamaserve_operator import judgement, models, names
+from ollamaserve_operator.api import ConditionType, Invalid, OllamaServe, Reason
+from ollamaserve_operator.aspects import accepted, available, rollout, storage_ready
 from ollamaserve_operator.errors import StepFailure
+from ollamaserve_operator.judgement import ALARMING, ROLLOUT, WANTED, Finding
+from ollamaserve_operator.names import Component
 from ollamaserve_operator.observed import Observed
+
+SETTLED = 60.0  # seconds
+UNSETTLED = 2.0
+_DEVICES = ("cpu", "partial", "gpu")  # the slowest first
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +37,111 @@ def status(
     previous: Mapping[str, Any],
 ) -> Mapping[str, Any]:
     """The whole `status`; times in it are `observed.at`, RFC 3339 in seconds."""
-    raise NotImplementedError
+    if isinstance(serve, Invalid):
+        return _invalid(serve, observed, previous)
+    findings = {
+        ConditionType.ACCEPTED: accepted(failures),
+        ConditionType.STORAGE_READY: storage_ready(serve, observed, failures),
+        ConditionType.MODELS_PULLED: models.models_pulled(serve, observed),
+        ConditionType.AVAILABLE: available(serve, observed),
+        ROLLOUT: rollout(serve, observed),
+    }
+    found = {
+        "observedGeneration": serve.identity.generation,
+        "conditions": _conditions(_told(findings), serve.identity.generation, observed, previous),
+        "endpoint": _endpoint(serve),
+        "tokenSecret": names.token_secret(serve),
+        "replicas": len(observed.of(Component.SERVER)),
+        "readyReplicas": sum(pod.ready for pod in observed.of(Component.SERVER)),
+        "selector": names.selector_string(serve.name),
+        "modelsSummary": models.summary(serve, observed, findings[ConditionType.MODELS_PULLED]),
+        "models": models.listed(serve, observed, previous.get("models", ())),
+    }
+    acceleration = _acceleration(serve, observed, previous)
+    return found | {"acceleration": acceleration} if acceleration else found
+
+
+def _invalid(serve: Invalid, observed: Observed, previous: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The children stay as they were: only the spec is judged, and what was known is kept."""
+    refused = judgement.bad(Reason.INVALID_SPEC, "; ".join(serve.errors))
+    generation = serve.identity.generation
+    told = _with_stalled({ConditionType.ACCEPTED: refused, ConditionType.READY: refused})
+    kept = [c for c in previous.get("conditions", ()) if c["type"] not in told]
+    judged = _conditions(told, generation, observed, previous)
+    return {**previous, "observedGeneration": generation, "conditions": [*judged, *kept]}
+
+
+def _told(findings: Mapping[str, Finding]) -> dict[str, Finding]:
+    """The findings as they are published: with the summary, without what only it tells."""
+    told = {kind: finding for kind, finding in findings.items() if kind != ROLLOUT}
+    return _with_stalled(told | {ConditionType.READY: judgement.summary(findings)})
+
+
+def _with_stalled(told: dict[str, Finding]) -> dict[str, Finding]:
+    stalled = judgement.stalled(told.values())
+    return told | {ConditionType.STALLED: stalled} if stalled else told
+
+
+def _conditions(
+    told: Mapping[str, Finding],
+    generation: int,
+    observed: Observed,
+    previous: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    before = {condition["type"]: condition for condition in previous.get("conditions", ())}
+    return [
+        judgement.condition(
+            kind, finding, generation=generation, previous=before.get(kind, {}), at=observed.at
+        )
+        for kind, finding in told.items()
+    ]
+
+
+def _endpoint(serve: OllamaServe) -> str:
+    return f"http://{names.service(serve.name)}.{serve.namespace}.svc:{names.DOOR_PORT}"
+
+
+def _acceleration(
+    serve: OllamaServe, observed: Observed, previous: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """The slowest device over all pods; without any report, what was known stays."""
+    if serve.running_replicas == 0:
+        return {}
+    reports = [report for report in observed.reports.values() if report.device in _DEVICES]
+    if not reports:
+        return dict(previous.get("acceleration", {}))
+    return {
+        "device": min((report.device for report in reports), key=_DEVICES.index),
+        "vramBytes": max(report.vram_bytes for report in reports),
+    }
 
 
 def flips(previous: Mapping[str, Any], current: Mapping[str, Any]) -> tuple[Event, ...]:
     """The conditions whose status changed; post them after the status write succeeded."""
-    raise NotImplementedError
+    return tuple(_flips(previous, current))
+
+
+def _flips(previous: Mapping[str, Any], current: Mapping[str, Any]) -> Iterator[Event]:
+    """What isn't known yet counts as Unknown, and turning Unknown is no news."""
+    before = {c["type"]: c["status"] for c in previous.get("conditions", ())}
+    for condition in current.get("conditions", ()):
+        was = before.get(condition["type"], "Unknown")
+        if condition["status"] in {was, "Unknown"}:
+            continue
+        reason, message = condition["reason"], condition["message"]
+        if was == "Unknown" and condition["status"] == "False" and reason not in ALARMING:
+            continue  # not there yet, and nobody expected it to be
+        alarming = reason in ALARMING
+        yield Event("Warning" if alarming else "Normal", reason, message)
 
 
 def requeue(serve: OllamaServe | Invalid, current: Mapping[str, Any]) -> float:
-    """Seconds until it is worth looking again without an event."""
-    raise NotImplementedError
+    """Seconds until it is worth looking again without an event: soon where pods are at work."""
+    ready = next((c for c in current["conditions"] if c["type"] == ConditionType.READY), None)
+    if isinstance(serve, Invalid) or ready is None:
+        return SETTLED
+    at_work = ready["status"] != "True" and ready["reason"] not in _AT_REST
+    return UNSETTLED if at_work else SETTLED
+
+
+_AT_REST = judgement.PERMANENT | WANTED

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ollamaserve_operator import names
-from ollamaserve_operator.api import AccessMode, OllamaServe, Persistent
+from ollamaserve_operator.api import OllamaServe
 from ollamaserve_operator.manifests.config_map import KEY as CONFIG_KEY
 from ollamaserve_operator.manifests.images import UNRESOLVED, Chosen, Images
 from ollamaserve_operator.manifests.metadata import Manifest, metadata
@@ -12,6 +12,7 @@ from ollamaserve_operator.manifests.ollama_container import (
     NO_GPU,
     UPSTREAM,
     environment,
+    on_one_node,
     ollama_container,
     placement,
     volumes,
@@ -50,9 +51,8 @@ def deployment(serve: OllamaServe, images: Images, observed: Observed) -> Manife
 
 def _strategy(serve: OllamaServe) -> dict[str, Any]:
     """Both limits are always written: only what we own can we later take away (decision 8)."""
-    if isinstance(serve.storage, Persistent):
-        if serve.storage.access_mode is AccessMode.READ_WRITE_ONCE:
-            return {"type": "Recreate"}
+    if on_one_node(serve):
+        return {"type": "Recreate"}
     surge, unavailable = (0, 1) if serve.gpu.count else (1, 0)
     return {
         "type": "RollingUpdate",

@@ -1,16 +1,16 @@
-"""The Ollama container and what it needs around it, the same in a serving pod and in the pull Job."""
+"""The Ollama container and what it needs around it, alike in a serving pod and in the pull Job."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from ollamaserve_operator import names
-from ollamaserve_operator.api import Ephemeral, OllamaServe
+from ollamaserve_operator.api import AccessMode, Ephemeral, OllamaServe, Persistent
 
 USER = 65532
 MODELS_PATH = "/models"
 UPSTREAM = "http://127.0.0.1:11434"
 
-# Set where no GPU was asked for: Ollama's image asks the NVIDIA runtime for all of them (decision 10).
+# Where no GPU was asked for: Ollama's image asks the NVIDIA runtime for all (decision 10).
 NO_GPU = {
     "NVIDIA_VISIBLE_DEVICES": "void",
     "CUDA_VISIBLE_DEVICES": "-1",
@@ -80,6 +80,12 @@ def placement(serve: OllamaServe) -> dict[str, Any]:
         "enableServiceLinks": False,
         "securityContext": POD_SECURITY,
     }
+
+
+def on_one_node(serve: OllamaServe) -> bool:
+    """Whether the volume can be used from one node at a time only."""
+    storage = serve.storage
+    return isinstance(storage, Persistent) and storage.access_mode is AccessMode.READ_WRITE_ONCE
 
 
 def _models(serve: OllamaServe) -> dict[str, Any]:

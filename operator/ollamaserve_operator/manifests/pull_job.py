@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from ollamaserve_operator import names
-from ollamaserve_operator.api import AccessMode, OllamaServe, Persistent
+from ollamaserve_operator.api import OllamaServe
 from ollamaserve_operator.manifests.images import Chosen, Images
 from ollamaserve_operator.manifests.metadata import Manifest, metadata
 from ollamaserve_operator.manifests.ollama_container import (
@@ -12,13 +12,14 @@ from ollamaserve_operator.manifests.ollama_container import (
     NO_GPU,
     UPSTREAM,
     environment,
+    on_one_node,
     ollama_container,
     placement,
     volumes,
 )
 from ollamaserve_operator.names import Component
 from ollamaserve_operator.observed import Observed
-from ollamaserve_operator.pull import Attempt, attempt
+from ollamaserve_operator.pull import attempt
 
 PERMANENT = [2, 3]  # exit statuses after which another try is no use: docs/architecture.md
 
@@ -72,12 +73,7 @@ def _pod(serve: OllamaServe, images: Chosen) -> dict[str, Any]:
         "containers": [_pull(serve, images.gate)],
         "volumes": volumes(serve),
     }
-    return pod | {"affinity": _beside_the_server(serve)} if _on_one_node(serve) else pod
-
-
-def _on_one_node(serve: OllamaServe) -> bool:
-    storage = serve.storage
-    return isinstance(storage, Persistent) and storage.access_mode is AccessMode.READ_WRITE_ONCE
+    return pod | {"affinity": _beside_the_server(serve)} if on_one_node(serve) else pod
 
 
 def _beside_the_server(serve: OllamaServe) -> dict[str, Any]:

@@ -1,0 +1,131 @@
+"""The other findings: is the spec accepted, the volume there, does a pod answer, is it rolled out.
+
+Pure, and each one by itself: none looks at another's finding.
+"""
+
+from collections.abc import Sequence
+
+from ollamaserve_operator import names, quantity
+from ollamaserve_operator.api import Ephemeral, OllamaServe, Reason
+from ollamaserve_operator.errors import NameConflict, Refused, StepFailure
+from ollamaserve_operator.judgement import Finding, Status, bad, good, unknown
+from ollamaserve_operator.names import Component
+from ollamaserve_operator.observed import Child, Observed
+from ollamaserve_operator.pods import trouble
+
+CLAIM = "PersistentVolumeClaim"
+
+
+def accepted(failures: Sequence[StepFailure]) -> Finding:
+    for failure in failures:
+        if isinstance(failure.error, NameConflict):
+            return bad(
+                Reason.NAME_CONFLICT,
+                f"{failure.kind} {failure.name} exists and isn't this resource's: delete or rename "
+                "it, or give this resource another name",
+            )
+    for failure in failures:
+        if isinstance(failure.error, Refused) and failure.kind != CLAIM:
+            return bad(
+                Reason.REFUSED,
+                f"the API server refuses {failure.kind} {failure.name}: {failure.error.message}",
+            )
+    return good(Reason.ACCEPTED, "the spec is accepted")
+
+
+def storage_ready(
+    serve: OllamaServe, observed: Observed, failures: Sequence[StepFailure]
+) -> Finding:
+    if isinstance(serve.storage, Ephemeral):
+        return good(Reason.EPHEMERAL, "models are kept on the pod's own disk")
+    refused = next(
+        (f.error for f in failures if f.kind == CLAIM and isinstance(f.error, Refused)), None
+    )
+    if refused:
+        return _refused(refused, observed)
+    claim = observed.pvc
+    if claim is None:
+        return unknown(Reason.PENDING, "the volume claim isn't there yet")
+    return _claim(claim, serve.storage.size)
+
+
+def _refused(refused: Refused, observed: Observed) -> Finding:
+    """Only growth is ever asked of a claim that exists."""
+    if observed.pvc is None:
+        return bad(Reason.REFUSED, f"the API server refuses the claim: {refused.message}")
+    return bad(
+        Reason.EXPANSION_NOT_SUPPORTED,
+        f"{CLAIM} {refused.name} can't grow: {refused.message}; set spec.storage.persistent.size "
+        "back in a new resource, or use a storage class with allowVolumeExpansion",
+    )
+
+
+def _claim(claim: Child, wanted: str) -> Finding:
+    match claim.status.get("phase"):
+        case "Bound":
+            capacity = claim.status.get("capacity", {}).get("storage", wanted)
+            growing = quantity.larger(capacity, wanted) != capacity
+            return good(
+                Reason.BOUND, f"{capacity} bound" + (f", growing to {wanted}" if growing else "")
+            )
+        case "Lost":
+            return bad(
+                Reason.VOLUME_LOST,
+                f"{CLAIM} {claim.name} has lost its volume: delete the claim to start with a new "
+                "one, the models are pulled again",
+            )
+    return bad(
+        Reason.WAITING_FOR_BINDING,
+        f"{CLAIM} {claim.name} has no volume yet: it may wait for its pod to be placed; if it "
+        f"stays so, see kubectl describe pvc {claim.name}",
+    )
+
+
+def available(serve: OllamaServe, observed: Observed) -> Finding:
+    """Whether a pod answers; those that don't are told in any case."""
+    if serve.suspend:
+        return bad(
+            Reason.SUSPENDED, "spec.suspend is true: nothing runs; volume and token are kept"
+        )
+    if serve.replicas == 0:
+        return bad(Reason.SCALED_TO_ZERO, "spec.replicas is 0: nothing runs")
+    ready = sum(pod.ready for pod in observed.of(Component.SERVER))
+    if ready >= serve.replicas:
+        return good(Reason.AVAILABLE, f"{ready} of {serve.replicas} pods ready")
+    why = first_trouble(serve, observed)
+    if ready:
+        return good(Reason.AVAILABLE, f"{ready} of {serve.replicas} pods ready; {why.message}")
+    return why
+
+
+def first_trouble(serve: OllamaServe, observed: Observed) -> Finding:
+    """What keeps the newest pod that isn't ready: an older one may be a rollout's left-over."""
+    waiting = [pod for pod in observed.of(Component.SERVER) if not pod.ready]
+    if waiting:
+        pod = waiting[-1]
+        return trouble(pod, observed.reports.get(pod.name), serve)
+    for condition in (
+        observed.deployment.status.get("conditions", ()) if observed.deployment else ()
+    ):
+        if condition["type"] == "ReplicaFailure" and condition["status"] == Status.TRUE:
+            return bad(
+                Reason.REPLICA_FAILURE,
+                f"the pods of Deployment {serve.name} can't be created: {condition['message']}",
+            )
+    return bad(Reason.STARTING, "the pods are being created")
+
+
+def rollout(serve: OllamaServe, observed: Observed) -> Finding:
+    """Whether the pods that answer are those of the current spec."""
+    if serve.running_replicas == 0:
+        return good(Reason.AVAILABLE, "")
+    deployment = observed.deployment
+    if deployment is None:
+        return bad(Reason.STARTING, f"Deployment {names.deployment(serve.name)} isn't there yet")
+    status = deployment.status
+    seen = status.get("observedGeneration") == deployment.body["metadata"].get("generation")
+    updated = status.get("updatedReplicas", 0)
+    if seen and updated >= serve.replicas and status.get("replicas", 0) <= updated:
+        return good(Reason.AVAILABLE, "")
+    why = first_trouble(serve, observed)
+    return bad(Reason.ROLLING_OUT, f"the pods are being replaced; {why.message}")

@@ -1,0 +1,136 @@
+"""Why a pod isn't ready, in words that name it, the cause and the remedy.
+
+Pure. The scheduler's and kubelet's own words are quoted; what to do about them is added here.
+"""
+
+import re
+
+from ollamaserve_operator import names
+from ollamaserve_operator.api import OllamaServe, Reason
+from ollamaserve_operator.judgement import Finding, bad
+from ollamaserve_operator.observed import Pod, Termination, Waiting
+from ollamaserve_operator.report import GateReport
+
+_IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+_CONFIG = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+_CRASH = frozenset({"CrashLoopBackOff"})
+# Only lines in which Go or Ollama says why it ended: no other line of a log may get into a status.
+_LAST_WORDS = re.compile(r"^(?:Error: |panic: |fatal error: ).*", re.MULTILINE)
+
+
+def trouble(pod: Pod, report: GateReport | None, serve: OllamaServe) -> Finding:
+    """The cause nearest to the root: placement, images, crashes, then what the gate reports."""
+    found = placement_trouble(pod, serve)
+    if found:
+        return found
+    killed = next((t for t in pod.terminations if t.reason == "OOMKilled"), None)
+    if killed:
+        return _out_of_memory(pod, killed)
+    if report is None or not report.reason:
+        return bad(Reason.STARTING, f"pod {pod.name} is starting ({pod.phase})")
+    return _reported(pod, report)
+
+
+def placement_trouble(pod: Pod, serve: OllamaServe) -> Finding | None:
+    """What keeps a pod from running at all."""
+    if pod.unschedulable:
+        return _unschedulable(pod, serve)
+    found = (_waiting(pod, waiting, serve) for waiting in pod.waiting)
+    return next((finding for finding in found if finding), None)
+
+
+def _unschedulable(pod: Pod, serve: OllamaServe) -> Finding:
+    remedies = [
+        remedy
+        for words, remedy in (
+            (
+                f"Insufficient {serve.gpu.resource}",
+                "add a node with a free GPU, or set spec.gpu.count: 0 for CPU",
+            ),
+            ("Insufficient cpu", "lower spec.resources.requests.cpu"),
+            ("Insufficient memory", "lower spec.resources.requests.memory"),
+            ("untolerated taint", "add to spec.scheduling.tolerations"),
+            ("didn't match Pod's node affinity/selector", "check spec.scheduling.nodeSelector"),
+            (
+                "PersistentVolumeClaim",
+                f"see kubectl describe pvc {names.persistent_volume_claim(serve.name)}",
+            ),
+            ("volume node affinity conflict", "free a node in reach of the volume"),
+        )
+        if words in pod.unschedulable
+    ]
+    advice = f": {'; '.join(remedies)}" if remedies else ""
+    return bad(
+        Reason.UNSCHEDULABLE,
+        f"pod {pod.name} can't be placed on a node{advice} (scheduler: {pod.unschedulable})",
+    )
+
+
+def _waiting(pod: Pod, waiting: Waiting, serve: OllamaServe) -> Finding | None:
+    where = f"pod {pod.name}, container {waiting.container}"
+    if waiting.reason in _IMAGE:
+        asked = serve.image.ollama if waiting.container == names.OLLAMA_CONTAINER else ""
+        advice = (
+            "check spec.image.ollama and spec.image.pullSecrets"
+            if asked
+            else ("check that the nodes reach the registry, and spec.image.pullSecrets")
+        )
+        return bad(
+            Reason.IMAGE_PULL_FAILED,
+            f"{where}: its image can't be pulled; {advice} ({waiting.reason}: {waiting.message})",
+        )
+    if waiting.reason in _CONFIG:
+        return bad(Reason.CONTAINER_CONFIG, f"{where}: {waiting.reason}: {waiting.message}")
+    if waiting.reason in _CRASH:
+        return _crashing(pod, waiting, where)
+    return None
+
+
+def _crashing(pod: Pod, waiting: Waiting, where: str) -> Finding:
+    last = next((t for t in pod.terminations if t.container == waiting.container), None)
+    if last is None:
+        return bad(Reason.CRASH_LOOP, f"{where} ends again and again")
+    if last.reason == "OOMKilled":
+        return _out_of_memory(pod, last)
+    said = _LAST_WORDS.findall(last.message)
+    words = f": {said[-1][:300]}" if said else ""
+    return bad(
+        Reason.CRASH_LOOP,
+        f"{where} ended {last.restarts} times, last with exit status {last.exit_code}{words}; "
+        f"see kubectl logs --previous {pod.name} -c {waiting.container}",
+    )
+
+
+def _out_of_memory(pod: Pod, last: Termination) -> Finding:
+    field = (
+        "spec.resources.limits.memory"
+        if last.container == names.OLLAMA_CONTAINER
+        else "spec.gate.resources.limits.memory"
+    )
+    return bad(
+        Reason.OUT_OF_MEMORY,
+        f"pod {pod.name}, container {last.container} was killed for its memory: raise {field}, "
+        "or serve a smaller model",
+    )
+
+
+_REPORTED = {
+    "OllamaUnreachable": (Reason.STARTING, "waits for Ollama"),
+    "ModelsMissing": (Reason.MODELS_MISSING, "waits for its models"),
+    "DigestMismatch": (Reason.DIGEST_MISMATCH, "update spec.models[].digest, or pull what it pins"),
+    "Pulling": (Reason.PULLING, "pulls"),
+    "PullFailed": (Reason.PULL_FAILED, "check spec.models and spec.pull"),
+    "Loading": (Reason.LOADING, "loads its models"),
+    "LoadFailed": (Reason.LOAD_FAILED, "see kubectl logs -c ollama"),
+    "NotAccelerated": (
+        Reason.NOT_ACCELERATED,
+        "check the GPU driver on its node, or set spec.gpu.count: 0 to run on the CPU",
+    ),
+    "Draining": (Reason.DRAINING, "finishes its requests and stops"),
+}
+
+
+def _reported(pod: Pod, report: GateReport) -> Finding:
+    reason, advice = _REPORTED.get(report.reason, (Reason.STARTING, "is starting"))
+    said = report.message.rstrip(".")
+    return bad(reason, f"pod {pod.name}: {said}; {advice}" if said else f"pod {pod.name} {advice}")
