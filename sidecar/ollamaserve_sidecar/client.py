@@ -83,7 +83,7 @@ class Client(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 why makes no difference
-        self._gate.clients.discard(self)
+        self._gate.leave(self)
         exchange = self._exchange
         if exchange:
             self._exchange = None
@@ -118,6 +118,12 @@ class Client(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         if not self._exchange and not self._buffer:
+            self.transport.close()
+
+    def close(self) -> None:
+        if self._exchange:
+            self.transport.abort()
+        else:
             self.transport.close()
 
     # Called by the exchange.

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from ollamaserve_sidecar import wire
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 BACKLOG = 4096
 SWEEP = 1.0
+FLUSH = 2.0
 
 
 class Drain(Protocol):
@@ -53,6 +55,7 @@ class Gate:
         self.authority = config.upstream.authority.encode()
         self.pool = Pool(config.upstream)
         self.clients: set[Client] = set()
+        self._empty = asyncio.Event()
         self.loop: asyncio.AbstractEventLoop
         self._listen = config.listen
         self._server: asyncio.Server
@@ -80,13 +83,24 @@ class Gate:
             client.close_if_idle()
 
     async def close(self) -> None:
+        """Cut exchanges, but let answers that are written arrive, for FLUSH seconds at most."""
         self._sweeper.cancel()
         self._server.close()
         for client in list(self.clients):
-            client.transport.abort()
+            client.close()
         self.pool.close()
-        # Aborted transports tell their protocols in the loop's next round.
-        await asyncio.sleep(0)
+        if self.clients:
+            self._empty.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH):
+                    await self._empty.wait()
+        for client in list(self.clients):
+            client.transport.abort()
+
+    def leave(self, client: Client) -> None:
+        self.clients.discard(client)
+        if not self.clients:
+            self._empty.set()
 
     def _sweep(self) -> None:
         """One timer for all connections is cheaper than several for each request."""

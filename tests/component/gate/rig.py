@@ -1,0 +1,217 @@
+"""A gate on loopback between a raw client and a raw upstream.
+
+Both ends are scripted in bytes, because what matters here is what goes over the wire. h11, a strict
+parser that shares no code with the gate's, reads the answers.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import h11
+
+from ollamaserve_sidecar import config, reload
+from ollamaserve_sidecar.gate import Gate
+
+TOKEN = "a-token-of-the-tests"
+BEARER = f"Authorization: Bearer {TOKEN}\r\n".encode()
+PATIENCE = 10.0
+
+
+class Connection:
+    """One end of a connection; every wait is bounded."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        async with asyncio.timeout(PATIENCE):
+            await self.writer.drain()
+
+    async def until(self, mark: bytes) -> bytes:
+        async with asyncio.timeout(PATIENCE):
+            return await self.reader.readuntil(mark)
+
+    async def exactly(self, count: int) -> bytes:
+        async with asyncio.timeout(PATIENCE):
+            return await self.reader.readexactly(count)
+
+    async def rest(self) -> bytes:
+        """All bytes up to the end of the connection, by FIN or by RST."""
+        seen = b""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while data := await self.reader.read(1 << 16):
+                    seen += data
+        except ConnectionError:
+            pass
+        return seen
+
+    def close(self) -> None:
+        self.writer.close()
+
+    def abort(self) -> None:
+        transport: asyncio.WriteTransport = self.writer.transport
+        transport.abort()
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    informational: list[int] = field(default_factory=list)
+    truncated: bool = False
+
+
+class Client(Connection):
+    """A raw client; `answer` reads one response as strictly as h11 does."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        super().__init__(reader, writer)
+        self._left = b""
+        self.closed = False
+
+    async def answer(self, method: str = "GET") -> Answer:
+        parser = h11.Connection(h11.CLIENT)
+        parser.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
+        parser.send(h11.EndOfMessage())
+        if self._left:
+            parser.receive_data(self._left)
+        answer = Answer(0, {}, b"")
+        while True:
+            try:
+                event = parser.next_event()
+            except h11.RemoteProtocolError:
+                answer.truncated = True
+                return answer
+            match event:
+                case h11.NEED_DATA:
+                    parser.receive_data(await self._some())
+                case h11.InformationalResponse():
+                    answer.informational.append(event.status_code)
+                case h11.Response():
+                    answer.status = event.status_code
+                    answer.headers = {k.decode(): v.decode() for k, v in event.headers}
+                case h11.Data():
+                    answer.body += bytes(event.data)
+                case h11.EndOfMessage() | h11.ConnectionClosed():
+                    self._left = parser.trailing_data[0]
+                    return answer
+
+    async def _some(self) -> bytes:
+        async with asyncio.timeout(PATIENCE):
+            try:
+                return await self.reader.read(1 << 16)
+            except ConnectionError:
+                return b""
+
+    async def ask(self, request: bytes, method: str = "GET") -> Answer:
+        await self.send(request)
+        return await self.answer(method)
+
+
+class Upstream:
+    """A server that hands each connection to the test: `accept` waits for the next one."""
+
+    def __init__(self) -> None:
+        self._accepted: asyncio.Queue[Connection] = asyncio.Queue()
+        self.connections: list[Connection] = []
+        self.port = 0
+
+    async def start(self) -> asyncio.Server:
+        server = await asyncio.start_server(self._arrived, "127.0.0.1", 0, limit=1 << 26)
+        self.port = server.sockets[0].getsockname()[1]
+        return server
+
+    async def _arrived(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = Connection(reader, writer)
+        self.connections.append(connection)
+        self._accepted.put_nowait(connection)
+
+    async def accept(self) -> Connection:
+        async with asyncio.timeout(PATIENCE):
+            return await self._accepted.get()
+
+
+class Drain:
+    def __init__(self) -> None:
+        self.draining = False
+        self.in_flight = 0
+
+    def entered(self) -> None:
+        self.in_flight += 1
+
+    def left(self) -> None:
+        self.in_flight -= 1
+
+
+class Metrics:
+    """Remembers what it was told; `seen` wakes whoever waits for the next request's record."""
+
+    def __init__(self) -> None:
+        self.requests: asyncio.Queue[tuple[str, str, int]] = asyncio.Queue()
+        self.errors: list[str] = []
+
+    def request(self, token: str, route: str, status: int, seconds: float) -> None:
+        assert seconds >= 0
+        self.requests.put_nowait((token, route, status))
+
+    def upstream_error(self, kind: str) -> None:
+        self.errors.append(kind)
+
+    async def next(self) -> tuple[str, str, int]:
+        async with asyncio.timeout(PATIENCE):
+            return await self.requests.get()
+
+
+@dataclass
+class Rig:
+    """The gate with what is around it, and every connection that a test has made."""
+
+    gate: Gate
+    upstream: Upstream
+    drain: Drain
+    metrics: Metrics
+    live: reload.Live
+    clients: list[Client] = field(default_factory=list)
+
+    async def connect(self) -> Client:
+        async with asyncio.timeout(PATIENCE):
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", self.gate.port, limit=1 << 26
+            )
+        client = Client(reader, writer)
+        self.clients.append(client)
+        return client
+
+    async def settle(self) -> None:
+        """Return once the gate has read whatever was sent before: a round trip of its loop."""
+        client = await self.connect()
+        assert (await client.ask(b"GET / HTTP/1.1\r\nHost: settle\r\n\r\n")).status == 401
+        assert await self.metrics.next() == ("", "-", 401)
+        client.abort()
+
+    async def settle_until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                await asyncio.sleep(0)
+
+    async def exchange(self, request: bytes) -> tuple[Client, Connection, bytes]:
+        """Send a bodiless request; both ends' connections and the head that the upstream got."""
+        client = await self.connect()
+        await client.send(request)
+        server = await self.upstream.accept()
+        return client, server, await server.until(b"\r\n\r\n")
+
+
+async def open_gate(upstream_port: int, **environ: str) -> tuple[Gate, Drain, Metrics, reload.Live]:
+    parsed = config.load(
+        environ
+        | {"GATE_LISTEN": "127.0.0.1:0", "GATE_UPSTREAM": f"http://127.0.0.1:{upstream_port}"}
+    )
+    live, drain, metrics = reload.Live(parsed), Drain(), Metrics()
+    gate = Gate(parsed, live, drain, metrics)
+    await gate.start()
+    return gate, drain, metrics, live
