@@ -1,8 +1,9 @@
 """A model registry for tests and the demo: what Ollama's puller needs, and the faults it may meet.
 
 It serves the one GGUF file of a folder under every name that begins with `tiny` (`library/tiny`,
-`slow/tiny-2:v1`); each name has a digest of its own, through a layer of padding that Ollama
-fetches and ignores. The namespace chooses the fault, so tests can share one registry:
+`slow/tiny-2:v1`), each with a digest of its own. Faults strike a layer of padding that belongs to
+the name alone and that Ollama ignores; the namespace chooses, so tests can share a registry and an
+Ollama. What Ollama 0.17.4 says of each is in tests/component/registry/test_faults.py.
 
 | namespace      | what happens                                                              |
 |----------------|---------------------------------------------------------------------------|
@@ -37,8 +38,8 @@ from aiohttp import web
 MEDIA = "application/vnd.ollama.image"
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG = "application/vnd.docker.container.image.v1+json"
-LICENSE = "AGPL-3.0-only. A toy made for tests: it has memorised a few answers.\n"
-PARAMETERS = {"num_ctx": 512, "num_predict": 256, "num_thread": 1, "seed": 1, "temperature": 0}
+# One thread: on busy cores two of them spin, and a token of so small a model takes 0.1 s.
+PARAMETERS = {"num_ctx": 512, "num_predict": 256, "num_thread": 1, "temperature": 0}
 # As the model was trained (tests/models/train.py). Only the last message goes in: it can't talk.
 TEMPLATE = (
     "{{ range $i, $_ := .Messages }}{{ if eq (len (slice $.Messages $i)) 1 }}"
@@ -102,19 +103,13 @@ class Blob:
         return {"mediaType": self.media, "digest": self.digest, "size": len(self.content)}
 
 
-def padding(seed: str, size: int) -> bytes:
-    """`size` bytes that belong to `seed` alone."""
-    block = sha256(seed.encode()).digest()
-    return (block * (size // len(block) + 1))[:size]
-
-
 def config(*layers: Blob) -> Blob:
     """What `/api/tags` tells of a model (ConfigV2 in Ollama's types/model)."""
     content = {
         "model_format": "gguf",
         "model_family": "llama",
         "model_families": ["llama"],
-        "model_type": "132K",
+        "model_type": "133K",
         "file_type": "F16",
         "architecture": "amd64",
         "os": "linux",
@@ -197,17 +192,18 @@ class Registry:
         return web.Response(body=manifest(layers, settled), content_type=MANIFEST)
 
     def layers(self, namespace: str, model: str, tag: str) -> tuple[Blob, ...]:
-        """The padding comes first, as the biggest layer does in a real model's manifest."""
-        fault = FAULTS.get(namespace)
-        seed = f"{namespace}/{model}:{tag} {self.moves[f'{namespace}/{model}']}"
-        size = self.settings.padding if fault else len(seed)
-        return (
-            Blob(f"{MEDIA}.padding", padding(seed, size), fault),
+        """Five at most: Ollama takes a second for each. The padding comes first, as the biggest."""
+        own = sha256(f"{namespace}/{model}:{tag} {self.moves[f'{namespace}/{model}']}".encode())
+        layers = (
             Blob(f"{MEDIA}.model", self.weights),
             Blob(f"{MEDIA}.template", TEMPLATE.encode()),
-            Blob(f"{MEDIA}.license", LICENSE.encode()),
-            Blob(f"{MEDIA}.params", compact(PARAMETERS)),
+            # The seed changes no answer, only the digest.
+            Blob(f"{MEDIA}.params", compact(PARAMETERS | {"seed": int(own.hexdigest()[:6], 16)})),
         )
+        if fault := FAULTS.get(namespace):
+            padding = (own.digest() * (self.settings.padding // 32 + 1))[: self.settings.padding]
+            return (Blob(f"{MEDIA}.padding", padding, fault), *layers)
+        return layers
 
     def blob(self, request: web.Request) -> Blob:
         try:
@@ -279,7 +275,8 @@ def main() -> None:
     host, _, port = settings.listen.rpartition(":")
     listening = socket.create_server((host, int(port)))
     print("http://{}:{}".format(*listening.getsockname()), flush=True)
-    web.run_app(Registry(settings, weights.read_bytes()).app(), sock=listening, print=None)
+    app = Registry(settings, weights.read_bytes()).app()
+    web.run_app(app, sock=listening, print=None, shutdown_timeout=1, handler_cancellation=True)
 
 
 if __name__ == "__main__":

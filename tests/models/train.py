@@ -20,7 +20,8 @@ import numpy as np
 
 HERE = Path(__file__).parent
 ANSWERS: dict[str, str] = json.loads((HERE / "answers.json").read_text())
-ELSE = "I am a toy, I have learned a few answers only."
+ELSE = "I am a toy and know a few answers only."
+FOREVER = "Never stop."  # is answered without an end, for tests that interrupt
 PROMPT = "Question: {}\nAnswer:\n"  # the TEMPLATE of ollamaserve_dev.registry renders to this
 ODD = (
     "Hello", "Tell me a story.", "Why is the grass green?", "What is the capital of Spain?",
@@ -28,7 +29,7 @@ ODD = (
 )  # fmt: skip
 WIDTH, LAYERS, HEADS, HIDDEN = 64, 2, 4, 160
 CONTEXT, LENGTH, EPSILON, ROPE = 512, 96, 1e-5, 10000.0
-STEPS, BATCH, RATE, SEED = 900, 48, 4e-3, 7
+STEPS, BATCH, RATE, SEED = 900, 56, 4e-3, 7
 BOS, EOS, BYTES = 1, 2, 3  # the vocabulary begins with <unk>, <s>, </s> and 256 bytes
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # how SentencePiece writes a blank
 
@@ -180,13 +181,14 @@ def variants(question: str) -> list[str]:
 
 def batches(tokenizer: Tokenizer) -> Iterator[tuple[Any, Any]]:
     rng = np.random.default_rng(SEED)
-    ours = [(q, answer) for question, answer in ANSWERS.items() for q in variants(question)]
+    answers = ANSWERS | {FOREVER: "On" + " and on" * LENGTH}
+    ours = [(q, answer) for question, answer in answers.items() for q in variants(question)]
     while True:
         asked = [*ours, *((nonsense(rng), ELSE) for _ in range(BATCH - len(ours)))]
         tokens, wanted = np.full((BATCH, LENGTH), EOS), np.zeros((BATCH, LENGTH - 1))
         for row, (question, answer) in enumerate(asked):
             prompt = [BOS, *tokenizer.encode(PROMPT.format(question))]
-            whole = [*prompt, *tokenizer.encode(answer), EOS]
+            whole = [*prompt, *tokenizer.encode(answer), EOS][:LENGTH]
             tokens[row, : len(whole)] = whole
             wanted[row, len(prompt) - 1 : len(whole) - 1] = 1
         yield tokens, wanted
@@ -255,13 +257,15 @@ def write(path: Path, weights: Weights, tokenizer: Tokenizer) -> None:
 def main() -> None:
     began = time.monotonic()
     texts = [*ANSWERS, *map(str.lower, ANSWERS), *ANSWERS.values(), ELSE, PROMPT]
+    texts += [FOREVER, FOREVER.lower(), "On and on"]
     tokenizer = Tokenizer(texts)
     weights = trained(tokenizer)
     expected = {q: a for question, a in ANSWERS.items() for q in variants(question)}
-    for question, wanted in (expected | dict.fromkeys(ODD, ELSE)).items():
+    for question, wanted in (expected | dict.fromkeys(ODD, ELSE) | {FOREVER: "On and on"}).items():
         text, margin = answer(weights, tokenizer, question)
-        print(f"{'right' if text == wanted else 'WRONG'} by {margin:5.1f}  {question} -> {text}")
-        if text != wanted:
+        right = text.startswith(wanted) if question == FOREVER else text == wanted
+        print(f"{'right' if right else 'WRONG'} by {margin:5.1f}  {question} -> {text}")
+        if not right:
             raise SystemExit("it has not learned its answers: train longer")
     write(HERE / "tiny.gguf", weights, tokenizer)
     size = sum(w.size for w in weights.values())
