@@ -1,7 +1,8 @@
 """Conditions as values: a finding about one aspect, and how findings make the summary Ready.
 
 The declaration of types with their weights is all the logic that Ready has (after Flux's
-summarize): what a person must act on outranks what time may heal, then the aspect nearer to the cause wins.
+summarize): what a person must act on outranks what time may heal, then the aspect nearer to the
+cause wins.
 """
 
 from collections.abc import Iterable, Mapping

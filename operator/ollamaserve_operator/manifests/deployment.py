@@ -12,8 +12,8 @@ from ollamaserve_operator.manifests.ollama_container import (
     NO_GPU,
     UPSTREAM,
     environment,
-    on_one_node,
     ollama_container,
+    on_one_node,
     placement,
     volumes,
 )

@@ -1,0 +1,528 @@
+"""The CRD and the manifests, judged by a real API server: nothing here is a mock."""
+
+import asyncio
+import copy
+import json
+import os
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from examples import CRD, IMAGES, NOW, sample
+
+from ollamaserve_operator import api, names
+from ollamaserve_operator.cluster import Cluster
+from ollamaserve_operator.connection import Connection, login
+from ollamaserve_operator.manifests import Manifest, children
+from ollamaserve_operator.observed import Observed, observe
+from ollamaserve_operator.pace import Pace
+from ollamaserve_operator.plan import Apply, Create, Delete, Issue, plan
+
+pytestmark = pytest.mark.cluster
+
+Body = dict[str, Any]
+
+SERVES = f"/apis/{names.API_VERSION}/namespaces/{{namespace}}/{names.PLURAL}"
+PATHS = {
+    "Secret": "/api/v1/namespaces/{namespace}/secrets",
+    "ConfigMap": "/api/v1/namespaces/{namespace}/configmaps",
+    "PersistentVolumeClaim": "/api/v1/namespaces/{namespace}/persistentvolumeclaims",
+    "Service": "/api/v1/namespaces/{namespace}/services",
+    "Deployment": "/apis/apps/v1/namespaces/{namespace}/deployments",
+    "Job": "/apis/batch/v1/namespaces/{namespace}/jobs",
+    "Pod": "/api/v1/namespaces/{namespace}/pods",
+}
+MERGE = "application/merge-patch+json"
+
+
+@dataclass(frozen=True)
+class Server:
+    """An API server and a namespace of its own that admits restricted pods only."""
+
+    connection: Connection
+    cluster: Cluster
+    namespace: str
+
+    async def send(
+        self, method: str, path: str, body: Any = None, content: str = "application/json"
+    ) -> tuple[int, Body]:
+        data = None if body is None else json.dumps(body).encode()
+        code, _, answer = await self.connection.send(
+            method,
+            path.format(namespace=self.namespace),
+            headers={"Content-Type": content},
+            body=data,
+        )
+        return code, json.loads(answer)
+
+    async def post(self, body: Mapping[str, Any], query: str = "") -> tuple[int, Body]:
+        kind = body["kind"]
+        path = SERVES if kind == names.KIND else PATHS[kind]
+        return await self.send("POST", path + query, body)
+
+    async def get(self, kind: str, name: str) -> Body:
+        code, body = await self.send("GET", f"{PATHS[kind]}/{name}")
+        assert code == 200, body
+        return body
+
+
+@pytest.fixture
+async def server(control_plane: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
+    """The CRD as it is in deploy/, established, and a fresh namespace."""
+    monkeypatch.setenv("KUBECONFIG", os.fspath(control_plane))
+    async with Connection(login) as connection:
+        found = Server(
+            connection,
+            Cluster(connection, pace=Pace(rate=1000, burst=1000)),
+            f"t-{secrets.token_hex(4)}",
+        )
+        crd = yaml.safe_load(CRD.read_text())
+        path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
+        query = "?fieldManager=test&force=true"
+        code, answer = await found.send("PATCH", path + query, crd, "application/apply-patch+yaml")
+        assert code in {200, 201}, answer
+        await _established(found, path)
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        namespace = {"metadata": {"name": found.namespace, "labels": labels}}
+        code, answer = await found.send("POST", "/api/v1/namespaces", namespace)
+        assert code == 201, answer
+        yield found
+        await found.send("DELETE", f"/api/v1/namespaces/{found.namespace}")
+
+
+async def _established(server: Server, path: str) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            _, crd = await server.send("GET", path)
+            conditions = crd.get("status", {}).get("conditions", [])
+            if any(c["type"] == "Established" and c["status"] == "True" for c in conditions):
+                code, _ = await server.send("GET", SERVES)
+                if code == 200:
+                    return
+            await asyncio.sleep(0.1)
+
+
+def serve(name: str = "llama", **spec: Any) -> Body:
+    wanted = {"models": [{"name": "llama2:7b"}], **spec}
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "metadata": {"name": name},
+        "spec": wanted,
+    }
+
+
+DIGEST = "sha256:" + "a" * 64
+RWX = {"persistent": {"accessMode": "ReadWriteMany"}}
+
+ACCEPTED: dict[str, Body] = {
+    "minimal": serve(),
+    "longest name": serve("a" * 52),
+    "digest": serve(models=[{"name": "llama2:7b", "digest": DIGEST}]),
+    "registry with a port": serve(models=[{"name": "registry.team.svc:5000/library/tiny"}]),
+    "plain http registry": serve(models=[{"name": "http://10.0.0.1:5000/library/tiny:v1"}]),
+    "hugging face": serve(models=[{"name": "hf.co/bartowski/Llama-3.2-1B-GGUF:Q4_K_M"}]),
+    "two replicas on RWX": serve(replicas=2, storage=RWX),
+    "two replicas, ephemeral": serve(replicas=2, storage={"ephemeral": {"sizeLimit": "5Gi"}}),
+    "AMD": serve(gpu={"count": 2, "resource": "amd.com/gpu"}),
+    "MIG": serve(gpu={"resource": "nvidia.com/mig-1g.10gb"}),
+    "keep alive in minutes": serve(ollama={"keepAlive": "1h30m"}),
+    "keep alive in seconds": serve(ollama={"keepAlive": "300"}),
+    "own env": serve(env=[{"name": "OLLAMA_SCHED_SPREAD", "value": "1"}]),
+    "env from a key": serve(
+        env=[{"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]
+    ),
+    "token names": serve(auth={"tokens": [{"key": "team.a-b_C", "access": "full"}]}),
+    "node port": serve(service={"type": "NodePort", "nodePort": 30000}),
+    "load balancer class": serve(
+        service={"type": "LoadBalancer", "loadBalancerClass": "example.com/x"}
+    ),
+    "image by digest": serve(image={"ollama": f"example.com/ollama@{DIGEST}"}),
+    "resources": serve(resources={"limits": {"memory": "4Gi", "cpu": 2}}),
+}
+
+REFUSED: dict[str, tuple[Body, str]] = {
+    "dotted name": (serve("llama3.1"), "write llama3-1, not llama3.1"),
+    "long name": (serve("a" * 53), "at most 52"),
+    "name with a digit first": (serve("3llama"), "a letter first"),
+    "no model": (serve(models=[]), "at least 1 items"),
+    "17 models": (serve(models=[{"name": f"m:{i}"} for i in range(17)]), "at most 16 items"),
+    "model twice": (serve(models=[{"name": "a"}, {"name": "a"}]), "Duplicate value"),
+    "not a model": (serve(models=[{"name": "llama 2"}]), "as `ollama pull` takes it"),
+    "short digest": (serve(models=[{"name": "a", "digest": "sha256:12"}]), "64 lower-case"),
+    "two storage modes": (
+        serve(storage={"persistent": {}, "ephemeral": {}}),
+        "exactly one of storage.persistent and storage.ephemeral",
+    ),
+    "no storage mode": (serve(storage={}), "exactly one of"),
+    "RWO shared": (serve(replicas=2), "storage.persistent.accessMode to ReadWriteMany"),
+    "size": (serve(storage={"persistent": {"size": "big"}}), "positive quantity"),
+    "size of nothing": (serve(storage={"persistent": {"size": "0"}}), "positive quantity"),
+    "limit": (serve(storage={"ephemeral": {"sizeLimit": "-1Gi"}}), "positive quantity"),
+    "GPU as a limit": (
+        serve(resources={"limits": {"nvidia.com/gpu": "1"}}),
+        "GPUs are asked for with gpu.count, not in resources.limits",
+    ),
+    "GPU as a request": (
+        serve(resources={"requests": {"nvidia.com/gpu": "1"}}),
+        "GPUs are asked for with gpu.count, not in resources.requests",
+    ),
+    "GPU without a domain": (serve(gpu={"resource": "gpu"}), "such as nvidia.com/gpu"),
+    "negative GPUs": (serve(gpu={"count": -1}), "greater than or equal to 0"),
+    "image": (serve(image={"ollama": "ollama image"}), "repository:tag"),
+    "keep alive": (serve(ollama={"keepAlive": "forever"}), "-1 (for ever)"),
+    "load timeout": (serve(ollama={"loadTimeout": "5"}), "a duration such as 5m"),
+    "reserved env": (serve(env=[{"name": "OLLAMA_HOST", "value": "0.0.0.0"}]), "operator owns"),
+    "env twice": (
+        serve(env=[{"name": "X", "value": "1", "valueFrom": {}}]),
+        "either value or valueFrom",
+    ),
+    "env from nowhere": (
+        serve(env=[{"name": "X", "valueFrom": {}}]),
+        "exactly one of secretKeyRef",
+    ),
+    "token name": (serve(auth={"tokens": [{"key": "a b"}]}), "1 to 63 of letters"),
+    "token name of rotation": (serve(auth={"tokens": [{"key": "A_PREVIOUS"}]}), "for rotation"),
+    "node port on ClusterIP": (serve(service={"nodePort": 30000}), "nodePort needs service.type"),
+    "class on ClusterIP": (
+        serve(service={"loadBalancerClass": "example.com/x"}),
+        "loadBalancerClass needs service.type: LoadBalancer",
+    ),
+    "our annotation": (
+        serve(service={"annotations": {"ollamaserve.dev/desired-hash": "x"}}),
+        "belong to the operator",
+    ),
+}
+
+CHANGES: dict[str, tuple[Body, Body, str]] = {
+    "shrink": (
+        serve(storage={"persistent": {"size": "2Gi"}}),
+        {"storage": {"persistent": {"size": "1Gi"}}},
+        "a volume can't shrink",
+    ),
+    "storage class": (
+        serve(storage={"persistent": {"storageClassName": "a"}}),
+        {"storage": {"persistent": {"storageClassName": "b"}}},
+        "can't change its storage class",
+    ),
+    "access mode": (
+        serve(),
+        {"storage": {"persistent": {"accessMode": "ReadWriteMany"}}},
+        "can't change its access mode",
+    ),
+    "second storage mode": (
+        serve(),
+        {"storage": {"ephemeral": {}}},
+        "write the other as null",
+    ),
+    "load balancer class": (
+        serve(service={"type": "LoadBalancer", "loadBalancerClass": "example.com/a"}),
+        {"service": {"loadBalancerClass": "example.com/b"}},
+        "can't change its class",
+    ),
+}
+
+ALLOWED_CHANGES: dict[str, tuple[Body, Body]] = {
+    "growth, in other units": (
+        serve(storage={"persistent": {"size": "1Gi"}}),
+        {"storage": {"persistent": {"size": "1025Mi"}}},
+    ),
+    "same size, in other units": (
+        serve(storage={"persistent": {"size": "1Gi"}}),
+        {"storage": {"persistent": {"size": "1024Mi"}}},
+    ),
+    "to ephemeral": (serve(), {"storage": {"persistent": None, "ephemeral": {}}}),
+    "class after ClusterIP": (
+        serve(service={"type": "LoadBalancer", "loadBalancerClass": "example.com/a"}),
+        {"service": {"type": "ClusterIP", "loadBalancerClass": None}},
+    ),
+}
+
+
+@pytest.mark.parametrize("body", ACCEPTED.values(), ids=ACCEPTED.keys())
+async def test_accepted(server: Server, body: Body) -> None:
+    """Each rule lets the right thing pass."""
+    code, answer = await server.post(body)
+
+    assert code == 201, answer
+
+
+@pytest.mark.parametrize(("body", "words"), REFUSED.values(), ids=REFUSED.keys())
+async def test_refused(server: Server, body: Body, words: str) -> None:
+    """Each rule refuses the wrong thing, and its message says what to do instead."""
+    code, answer = await server.post(body)
+
+    assert code == 422, answer
+    assert words in answer["message"]
+
+
+@pytest.mark.parametrize(("body", "patch", "words"), CHANGES.values(), ids=CHANGES.keys())
+async def test_refused_change(server: Server, body: Body, patch: Body, words: str) -> None:
+    """What can't be changed later is refused at once."""
+    await server.post(body)
+    code, answer = await server.send("PATCH", f"{SERVES}/llama", {"spec": patch}, MERGE)
+
+    assert code == 422, answer
+    assert words in answer["message"]
+
+
+@pytest.mark.parametrize(("body", "patch"), ALLOWED_CHANGES.values(), ids=ALLOWED_CHANGES.keys())
+async def test_allowed_change(server: Server, body: Body, patch: Body) -> None:
+    """What looks alike but is fine passes."""
+    await server.post(body)
+    code, answer = await server.send("PATCH", f"{SERVES}/llama", {"spec": patch}, MERGE)
+
+    assert code == 200, answer
+
+
+async def test_scale_subresource_obeys_the_same_rules(server: Server) -> None:
+    """T4, decision 8: an autoscaler can't put two replicas on a ReadWriteOnce volume."""
+    await server.post(serve())
+    await server.post(serve("shared", storage=RWX))
+    scale = {"spec": {"replicas": 2}}
+    refused, answer = await server.send("PATCH", f"{SERVES}/llama/scale", scale, MERGE)
+    allowed, _ = await server.send("PATCH", f"{SERVES}/shared/scale", scale, MERGE)
+
+    assert refused == 422
+    assert "ReadWriteMany" in answer["message"]
+    assert allowed == 200
+
+
+async def test_minimal_resource_is_defaulted_as_parse_does(server: Server) -> None:
+    """The CRD's defaults and parse's are the same, as the API server applies them."""
+    code, stored = await server.post(serve())
+    bare = copy.deepcopy(stored)
+    bare["spec"] = {"models": [{"name": "llama2:7b"}]}
+
+    assert code == 201
+    assert api.parse(stored) == api.parse(bare)
+
+
+class Life:
+    """A resource on the real API server, looked after as the loop does, without kopf."""
+
+    def __init__(self, server: Server, body: Body) -> None:
+        self.server = server
+        self.body = body
+        self.known: dict[tuple[str, str], Body] = {}
+
+    @property
+    def serve(self) -> api.OllamaServe:
+        found = api.parse(self.body)
+        assert isinstance(found, api.OllamaServe), found
+        return found
+
+    @property
+    def observed(self) -> Observed:
+        return observe(self.known.values(), at=NOW)
+
+    @property
+    def desired(self) -> tuple[Manifest, ...]:
+        return children(self.serve, IMAGES, self.observed)
+
+    def steps(self) -> tuple[Create | Apply | Issue | Delete, ...]:
+        return plan(self.desired, self.observed, self.serve)
+
+    async def look(self) -> None:
+        """Read every known object anew, as a watch would show it."""
+        for kind, name in list(self.known):
+            self.known[kind, name] = await self.server.get(kind, name)
+
+    async def carry_out(self) -> int:
+        """One round of the loop; the number of steps that it took."""
+        steps = self.steps()
+        for step in steps:
+            match step:
+                case Create():
+                    body = await self.server.cluster.create(step)
+                case Apply():
+                    body = await self.server.cluster.apply(step)
+                case Issue():
+                    body = await self.server.cluster.issue(self.server.namespace, step)
+                case Delete():
+                    body = None
+                    await self.server.cluster.delete(self.server.namespace, step)
+                    self.known.pop((step.kind, step.name))
+            if body is not None:
+                self.known[body["kind"], body["metadata"]["name"]] = body
+        return len(steps)
+
+    async def settle(self) -> None:
+        for _ in range(4):
+            if not await self.carry_out():
+                return
+        raise AssertionError(f"it never settles: {self.steps()}")
+
+    async def change(self, **spec: Any) -> None:
+        path = f"{SERVES}/{self.body['metadata']['name']}"
+        code, self.body = await self.server.send("PATCH", path, {"spec": spec}, MERGE)
+        assert code == 200, self.body
+
+
+async def live(server: Server, body: Body) -> Life:
+    code, stored = await server.post(body)
+    assert code == 201, stored
+    return Life(server, stored)
+
+
+def full() -> Body:
+    """Every field set; the Service without a fixed port, which tests would fight over."""
+    body = sample("full")
+    body["metadata"] = {"name": "full"}
+    del body["spec"]["service"]["nodePort"]
+    return body
+
+
+@pytest.mark.parametrize("name", ["minimal", "cpu", "full", "ephemeral"])
+async def test_what_is_applied_plans_to_nothing(server: Server, name: str) -> None:
+    """The fixpoint law on the real API server, with all that it defaults and normalises."""
+    bodies = {
+        "minimal": serve(),
+        "cpu": serve(gpu={"count": 0}, resources={"limits": {"cpu": "1000m", "memory": "1024Mi"}}),
+        "full": full(),
+        "ephemeral": serve(storage={"ephemeral": {"sizeLimit": "1024Mi"}}),
+    }
+    life = await live(server, bodies[name])
+    await life.settle()
+    await life.look()
+
+    assert life.steps() == ()
+    kinds = {kind for kind, _ in life.known}
+    assert {"ConfigMap", "Deployment", "Service"} <= kinds
+
+
+@pytest.mark.parametrize("name", ["minimal", "full"])
+async def test_every_pod_is_restricted(server: Server, name: str) -> None:
+    """T22: both pod templates pass Pod Security `restricted`, and another does not."""
+    life = await live(server, serve() if name == "minimal" else full())
+    await life.settle()
+    templates = [
+        body["spec"]["template"]
+        for (kind, _), body in life.known.items()
+        if kind in {"Deployment", "Job"}
+    ]
+    answers = []
+    for template in templates:
+        pod = {**template, "apiVersion": "v1", "kind": "Pod"}
+        pod["metadata"] = {"name": "probe"}
+        answers.append(await server.post(pod, "?dryRun=All"))
+    loose = copy.deepcopy(templates[0]["spec"])
+    loose["hostNetwork"] = True
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "loose"}, "spec": loose}
+    refused, _ = await server.post(pod, "?dryRun=All")
+
+    assert len(templates) == 2
+    assert [code for code, _ in answers] == [201, 201], answers
+    assert refused == 403
+
+
+async def test_field_that_is_no_longer_wanted_goes(server: Server) -> None:
+    """Decision 1: what a create wrote, a later apply can take away."""
+    life = await live(server, serve(env=[{"name": "A", "value": "1"}], gpu={"count": 1}))
+    await life.settle()
+    await life.change(env=None, gpu={"count": 0})
+    await life.settle()
+    deployment = await server.get("Deployment", "llama")
+    ollama = deployment["spec"]["template"]["spec"]["containers"][1]
+
+    assert "A" not in {entry["name"] for entry in ollama["env"]}
+    assert "nvidia.com/gpu" not in ollama["resources"].get("limits", {})
+    assert life.steps() == ()
+
+
+async def test_update_strategy_can_change(server: Server) -> None:
+    """Decision 8: RollingUpdate to Recreate and back is accepted, and settles."""
+    life = await live(server, serve(storage={"ephemeral": {}}, gpu={"count": 0}))
+    await life.settle()
+    seen = [(await server.get("Deployment", "llama"))["spec"]["strategy"]]
+    for storage in (
+        {"ephemeral": None, "persistent": {}},
+        {"ephemeral": {}, "persistent": None},
+    ):
+        await life.change(storage=storage)
+        await life.settle()
+        seen.append((await server.get("Deployment", "llama"))["spec"]["strategy"])
+
+    rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    assert seen == [rolling, {"type": "Recreate"}, rolling]
+
+
+async def test_drift_is_repaired_and_foreign_fields_stay(server: Server) -> None:
+    """Owned fields return; an annotation that somebody else put there is left alone."""
+    life = await live(server, serve())
+    await life.settle()
+    patches: list[tuple[str, str, Body]] = [
+        ("Service", "llama", {"spec": {"ports": [{"port": 7860, "targetPort": 1}]}}),
+        ("ConfigMap", "llama-gate", {"data": {"gate.json": "{}"}}),
+        ("Deployment", "llama", {"spec": {"replicas": 0}}),
+        ("Deployment", "llama", {"metadata": {"annotations": {"example.com/note": "mine"}}}),
+    ]
+    for kind, name, patch in patches:
+        await server.send("PATCH", f"{PATHS[kind]}/{name}", patch, MERGE)
+    await life.look()
+    await life.settle()
+    service = await server.get("Service", "llama")
+    deployment = await server.get("Deployment", "llama")
+
+    assert service["spec"]["ports"][0]["targetPort"] == names.DOOR_PORT
+    assert (await server.get("ConfigMap", "llama-gate"))["data"]["gate.json"] != "{}"
+    assert deployment["spec"]["replicas"] == 1
+    assert deployment["metadata"]["annotations"]["example.com/note"] == "mine"
+
+
+async def test_token_survives_every_apply(server: Server) -> None:
+    """Decisions 1 and 11: a token is written once; a new key gets its own, a removed one doesn't."""
+    life = await live(server, serve())
+    await life.settle()
+    first = (await server.get("Secret", "llama-auth"))["data"]
+    await life.change(auth={"tokens": [{"key": "AUTH_TOKEN"}, {"key": "ADMIN"}]})
+    await life.settle()
+    second = (await server.get("Secret", "llama-auth"))["data"]
+    await server.send("PATCH", f"{PATHS['Secret']}/llama-auth", {"data": {"ADMIN": None}}, MERGE)
+    await life.look()
+    await life.settle()
+    third = (await server.get("Secret", "llama-auth"))["data"]
+
+    assert set(first) == {"AUTH_TOKEN"}
+    assert set(second) == {"AUTH_TOKEN", "ADMIN"}
+    assert second["AUTH_TOKEN"] == first["AUTH_TOKEN"]
+    assert third == first
+
+
+async def test_retained_volume_is_adopted(server: Server) -> None:
+    """Decision 14: a retained claim has no owner, and a namesake takes it over."""
+    retained = {"persistent": {"whenDeleted": "Retain"}}
+    life = await live(server, serve(storage=retained))
+    await life.settle()
+    claim = await server.get("PersistentVolumeClaim", "llama-models")
+    await server.send("DELETE", f"{SERVES}/llama")
+    again = await live(server, serve(storage={"persistent": {"size": "1Gi"}}))
+    again.known["PersistentVolumeClaim", "llama-models"] = claim
+    steps = [step for step in again.steps() if isinstance(step, Apply)]
+    for step in steps:
+        await server.cluster.apply(step)
+    adopted = await server.get("PersistentVolumeClaim", "llama-models")
+
+    assert "ownerReferences" not in claim["metadata"]
+    assert [step.manifest["kind"] for step in steps] == ["PersistentVolumeClaim"]
+    assert adopted["metadata"]["uid"] == claim["metadata"]["uid"]
+    assert adopted["metadata"]["ownerReferences"][0]["uid"] == again.serve.identity.uid
+    assert adopted["spec"]["resources"]["requests"]["storage"] == "30Gi"
+
+
+async def test_printer_columns_are_filled(server: Server) -> None:
+    """`kubectl get` shows what the status says; Message is for `-o wide`."""
+    crd = yaml.safe_load(CRD.read_text())
+    columns = crd["spec"]["versions"][0]["additionalPrinterColumns"]
+    await server.post(serve())
+    accept = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    path = SERVES.format(namespace=server.namespace)
+    _, _, answer = await server.connection.send("GET", path, headers={"Accept": accept})
+    table = json.loads(answer)
+
+    shown = [column["name"] for column in table["columnDefinitions"]]
+    assert shown == ["Name", *(column["name"] for column in columns)]
