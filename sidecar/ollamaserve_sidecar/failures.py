@@ -46,7 +46,10 @@ _PERMANENT: tuple[tuple[re.Pattern[str], Cause], ...] = (
         re.compile(r"^(pull model manifest: )?(40[13]\b|unauthorized|realm host )"),
         Cause.PULL_DENIED,
     ),
-    (re.compile(r"^invalid model name|^insecure protocol http"), Cause.INVALID_CONFIGURATION),
+    (
+        re.compile(r"^invalid model name|^insecure protocol http|gave HTTP response to HTTPS"),
+        Cause.INVALID_CONFIGURATION,
+    ),
     # Any other 4xx on the manifest ("requires a newer version of Ollama" is a 412), but for
     # 408 and 429, which ask to come back.
     (re.compile(r"^pull model manifest: 4(?!08|29)\d\d\b"), Cause.PULL_FAILED),

@@ -89,32 +89,33 @@ class Job:
         return failure
 
     async def _wait(self, patience: float) -> Failure | None:
-        last = "no answer"
         try:
             async with asyncio.timeout(patience):
-                while not self._sight.reachable:
-                    last = await self._look() or last
+                while not await self._look():  # noqa: ASYNC110 an Ollama that comes up tells nobody
+                    await asyncio.sleep(1)
         except TimeoutError:
-            return Failure(Cause.OLLAMA_UNREACHABLE, last)
+            return Failure(Cause.OLLAMA_UNREACHABLE, self._verdict.message)
         return None
 
-    async def _look(self) -> str:
-        """See what Ollama has; if it doesn't answer, why, after a second."""
+    async def _look(self) -> bool:
+        """See what Ollama has; whether it answers."""
         try:
             version = await self._ollama.version()
-            self._sight = Sight(True, version, await self._ollama.installed())
+            self._sight = Sight(
+                reachable=True, version=version, installed=await self._ollama.installed()
+            )
         except (OllamaUnreachableError, OllamaRefusedError) as error:
-            await asyncio.sleep(1)
-            return str(error)
-        return ""
+            self._sight = replace(self._sight, reachable=False)
+            self._verdict = Verdict(Reason.OLLAMA_UNREACHABLE, str(error))
+        return self._sight.reachable
 
     async def _pull(self) -> Failure | None:
         for model in self._wanted.models:
             self._verdict = Verdict(Reason.PULLING, f"{model.name} is being pulled")
             failure = await self._puller.pull(model, insecure=self._wanted.insecure)
-            await self._look()
             if failure:
                 return failure
+            await self._look()
             _log.info("%s is there", model.name)
         self._verdict = Verdict(Reason.READY, "every model is there")
         return None

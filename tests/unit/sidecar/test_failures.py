@@ -24,6 +24,11 @@ from ollamaserve_sidecar.failures import MESSAGE_LIMIT, Cause, classify, safe
         ("max retries exceeded: write /m/x: disk quota exceeded", Cause.DISK_FULL),
         ("invalid model name", Cause.INVALID_CONFIGURATION),
         ("insecure protocol http", Cause.INVALID_CONFIGURATION),
+        (
+            'pull model manifest: Get "https://r/v2/": http: server gave HTTP response to HTTPS'
+            " client",
+            Cause.INVALID_CONFIGURATION,
+        ),
         ("pull model manifest: 412: this model requires a newer version", Cause.PULL_FAILED),
         ("pull model manifest: 410", Cause.PULL_FAILED),
     ],
