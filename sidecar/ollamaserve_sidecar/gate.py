@@ -48,7 +48,9 @@ class Metrics(Protocol):
 
 
 class Gate:
-    """`start` binds GATE_LISTEN; `close` stops listening and cuts what is still in flight."""
+    """`start` binds GATE_LISTEN, and `port` is then the one bound; `close` ends everything."""
+
+    port: int
 
     def __init__(self, config: Config, live: Live, drain: Drain, metrics: Metrics) -> None:
         self.live, self.drain, self.metrics = live, drain, metrics
@@ -61,12 +63,6 @@ class Gate:
         self._server: asyncio.Server
         self._sweeper: asyncio.TimerHandle
 
-    @property
-    def port(self) -> int:
-        """The port that was bound, also where the configuration said 0."""
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
-
     async def start(self) -> None:
         """Raises OSError where GATE_LISTEN can't be bound, WireError without aiohttp's C parser."""
         wire.check_parser()
@@ -74,6 +70,7 @@ class Gate:
         self._server = await self.loop.create_server(
             lambda: Client(self), self._listen.host, self._listen.port, backlog=BACKLOG
         )
+        self.port = self._server.sockets[0].getsockname()[1]
         self._sweep()
 
     def stop_listening(self) -> None:

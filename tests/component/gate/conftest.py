@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import uvloop
+
 from component.gate.rig import TOKEN, Rig, Upstream, open_gate
 
 

@@ -80,11 +80,13 @@ class Client(Connection):
         if self._left:
             parser.receive_data(self._left)
         answer = Answer(0, {}, b"")
+        parts: list[bytes] = []
         while True:
             try:
                 event = parser.next_event()
             except h11.RemoteProtocolError:
                 answer.truncated = True
+                answer.body = b"".join(parts)
                 return answer
             match event:
                 case h11.NEED_DATA:
@@ -95,9 +97,10 @@ class Client(Connection):
                     answer.status = event.status_code
                     answer.headers = {k.decode(): v.decode() for k, v in event.headers}
                 case h11.Data():
-                    answer.body += bytes(event.data)
+                    parts.append(bytes(event.data))
                 case h11.EndOfMessage() | h11.ConnectionClosed():
                     self._left = parser.trailing_data[0]
+                    answer.body = b"".join(parts)
                     return answer
 
     async def _some(self) -> bytes:
@@ -188,15 +191,18 @@ class Rig:
 
     async def settle(self) -> None:
         """Return once the gate has read whatever was sent before: a round trip of its loop."""
+        before = len(self.gate.clients)
         client = await self.connect()
         assert (await client.ask(b"GET / HTTP/1.1\r\nHost: settle\r\n\r\n")).status == 401
         assert await self.metrics.next() == ("", "-", 401)
         client.abort()
+        await self.settle_until(lambda: len(self.gate.clients) <= before)
 
     async def settle_until(self, condition: Callable[[], bool]) -> None:
+        """Return once the condition holds, which it comes to by the loop's own work."""
         async with asyncio.timeout(PATIENCE):
             while not condition():
-                await asyncio.sleep(0)
+                await _another_round()
 
     async def exchange(self, request: bytes) -> tuple[Client, Connection, bytes]:
         """Send a bodiless request; both ends' connections and the head that the upstream got."""
@@ -204,6 +210,10 @@ class Rig:
         await client.send(request)
         server = await self.upstream.accept()
         return client, server, await server.until(b"\r\n\r\n")
+
+
+async def _another_round() -> None:
+    await asyncio.sleep(0)
 
 
 async def open_gate(upstream_port: int, **environ: str) -> tuple[Gate, Drain, Metrics, reload.Live]:

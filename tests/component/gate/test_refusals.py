@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from component.gate.rig import BEARER, TOKEN, Rig
 
 MISSING = "no token came"
