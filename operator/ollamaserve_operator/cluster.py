@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 import aiohttp
@@ -20,7 +20,6 @@ import aiohttp
 from ollamaserve_operator import answers, kinds, names
 from ollamaserve_operator.answers import Outdated
 from ollamaserve_operator.api import Identity
-from ollamaserve_operator.connection import Connection
 from ollamaserve_operator.errors import NameConflict, Transient
 from ollamaserve_operator.kinds import Kind, Verb
 from ollamaserve_operator.manifests import Manifest
@@ -58,6 +57,16 @@ class Page:
     resource_version: int
 
 
+class Sender(Protocol):
+    """One exchange with the API server: `connection.Connection`, or a test's stand-in."""
+
+    async def send(
+        self, method: str, path: str, *, headers: dict[str, str], body: bytes | None = None
+    ) -> tuple[int, dict[str, str], bytes]: ...
+
+    def forget(self) -> None: ...
+
+
 class _AnswerError(Exception):
     """An answer other than 2xx, on its way to becoming one of the three errors."""
 
@@ -72,7 +81,7 @@ class Cluster:
     """The verbs. A write returns the object as it now is, or None where nothing is left of it."""
 
     def __init__(
-        self, connection: Connection, *, pace: Pace, observe: Observe = lambda *_: None
+        self, connection: Sender, *, pace: Pace, observe: Observe = lambda *_: None
     ) -> None:
         self._connection = connection
         self._pace = pace
