@@ -26,7 +26,7 @@ import json
 import os
 import socket
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
@@ -146,7 +146,8 @@ class Registry:
     requests: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=10_000))
 
     def app(self) -> web.Application:
-        app = web.Application(middlewares=[self.record])
+        app = web.Application()
+        app.on_response_prepare.append(self.record)
         name = "/{namespace}/{model}"
         app.router.add_get(f"/v2{name}/manifests/{{tag}}", self.manifest)
         app.router.add_head(f"/v2{name}/blobs/{{digest}}", self.size)
@@ -157,31 +158,16 @@ class Registry:
         app.router.add_post("/_move", self.move)
         return app
 
-    @web.middleware
-    async def record(
-        self,
-        request: web.Request,
-        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
-    ) -> web.StreamResponse:
-        entry: dict[str, Any] = {"method": request.method, "path": request.path}
-        entry |= {"range": request.headers.get("Range", ""), "status": 0}
-        self.requests.append(entry)
-        try:
-            response = await handler(request)
-        except web.HTTPException as error:
-            entry["status"] = error.status
-            raise
-        entry["status"] = response.status
-        return response
+    async def record(self, request: web.Request, response: web.StreamResponse) -> None:
+        entry = {"method": request.method, "path": request.path, "status": response.status}
+        self.requests.append(entry | {"range": request.headers.get("Range", "")})
 
     async def manifest(self, request: web.Request) -> web.Response:
         namespace, model, tag = (request.match_info[k] for k in ("namespace", "model", "tag"))
         match namespace:
             case Fault.DENIED:
-                realm = (
-                    f'Bearer realm="http://{request.host}/token",service="registry",scope="pull"'
-                )
-                raise web.HTTPUnauthorized(headers={"WWW-Authenticate": realm})
+                challenge = f'Bearer realm="http://{request.host}/token",service="",scope="pull"'
+                raise web.HTTPUnauthorized(headers={"WWW-Authenticate": challenge})
             case Fault.FAILING:
                 raise web.HTTPInternalServerError(text="the registry is out of order")
         if namespace == Fault.MISSING or not model.startswith("tiny"):
@@ -226,8 +212,10 @@ class Registry:
         blob, asked = self.blob(request), request.http_range
         total = len(blob.content)
         start, stop = asked.start or 0, min(asked.stop or total, total)
-        response = web.StreamResponse(status=206 if "Range" in request.headers else 200)
-        response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{total}"
+        response = web.StreamResponse()
+        if "Range" in request.headers:
+            response.set_status(206)
+            response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{total}"
         response.content_length = stop - start
         await response.prepare(request)
         await self.send(request, response, blob, range(start, stop))

@@ -11,7 +11,21 @@
 | cut in mid-layer, then well  | success: it goes on where it was, after 1 s, 2 s, 4 s…            |
 | cut in mid-layer, always     | `max retries exceeded: unexpected EOF`, after 6 attempts in 63 s  |
 
-All pulls start at once: the last one takes a minute, which is Ollama's own.
+All pulls start at once; the last one takes a minute, which is Ollama's own. Seen too, by hand:
+
+| fault                        | last line                                                         |
+|------------------------------|-------------------------------------------------------------------|
+| 401 without a challenge      | `pull model manifest: realm host "" does not match original host…`|
+| 403, 412, 429, 503           | `pull model manifest: 403: <text>`, and so on                     |
+| the token is refused: 403    | `pull model manifest: 403: <text>`                                |
+| a manifest that isn't JSON   | `pull model manifest: invalid character '<' looking for…`         |
+| an empty manifest            | `pull model manifest: EOF`                                        |
+| a layer's HEAD: 404, 500     | `file does not exist`, `500: `                                    |
+| a layer's GET: 500           | `context deadline exceeded`, after 30 s                           |
+| a layer's bytes: 404, 500    | `max retries exceeded: EOF`, after 63 s                           |
+| a layer without a redirect   | `http: no Location header in response`                            |
+| no answer to the manifest    | none: Ollama waits as long as its client does                     |
+| no more bytes of a layer     | none: it asks again every 30 s, without counting                  |
 """
 
 import json
@@ -26,6 +40,8 @@ from typing import Any
 
 import pytest
 
+from ollamaserve_dev.registry import Settings
+
 Lines = list[dict[str, Any]]
 HEALTHY = ("library/tiny", "library/tiny2", "slow/tiny", "broken/tiny")
 WORDS = {
@@ -37,7 +53,7 @@ WORDS = {
     r"want sha256:[0-9a-f]{64}, got sha256:[0-9a-f]{64}",
     "alwaysbroken/tiny": "max retries exceeded: unexpected EOF",
 }
-PADDING = 4 << 20
+PADDING = Settings().padding
 
 
 @contextmanager
@@ -148,11 +164,16 @@ def test_interrupted_pull_goes_on_where_it_was(ollama_server: str, registry: str
     body = {"model": f"{registry}/{name}", "insecure": True}
     with call(f"{ollama_server}/api/pull", body) as response:
         next(line for line in response if json.loads(line).get("completed", 0) > PADDING // 4)
-    assert pull(ollama_server, f"{registry}/{name}")[-1] == {"status": "success"}
+    for _ in range(5):  # Ollama may still be about to end the first, and then says so
+        last = pull(ollama_server, f"{registry}/{name}")[-1]
+        if last != {"error": "context canceled"}:
+            break
 
-    first, second = (int(r.split("=")[1].split("-")[0]) for r in downloads(registry, name))
+    first, *others = (int(r.split("=")[1].split("-")[0]) for r in downloads(registry, name))
+    assert last == {"status": "success"}
     assert first == 0
-    assert second > PADDING // 4
+    assert others
+    assert min(others) > PADDING // 4
 
 
 def test_moved_tag(ollama_server: str, registry: str) -> None:
