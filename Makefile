@@ -37,7 +37,13 @@ lock: venv ## compile requirements/*.txt again from the pyproject.toml files
 install-yaml: venv ## write deploy/install.yaml from the CRD and deploy/operator.yaml
 	$(PY) -m ollamaserve_dev.install
 
-test: check ## everything that CI runs, clusters included
-	$(PY) -m pytest
+demo: venv ## from nothing to an answer through the gate (MODEL=smollm:135m for a public model)
+	@$(PY) -m ollamaserve_dev.demo --model="$(MODEL)"
 
-.PHONY: help venv check format lock install-yaml test
+demo-down: venv ## remove the demo's cluster
+	@$(PY) -m ollamaserve_dev.demo --down
+
+test: check ## everything that CI runs, clusters included (ARGS=tests/unit for a part)
+	$(PY) -m pytest $(ARGS)
+
+.PHONY: help venv check format lock install-yaml test demo demo-down

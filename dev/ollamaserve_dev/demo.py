@@ -7,41 +7,35 @@ import argparse
 import json
 import shlex
 import sys
-import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import yaml
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.syntax import Syntax
 
 from ollamaserve_dev import clusters, images, installation
 from ollamaserve_dev.kubectl import Body, Kubectl, KubectlError, NotYetError, until
+from ollamaserve_dev.progress import SetupError, step
+from ollamaserve_dev.progress import console as out
 
 NAMESPACE, NAME = "demo", "llama"
 QUESTION = "Why is the sky blue?"
-out = Console(highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def step(title: str) -> Iterator[None]:
-    start = time.monotonic()
-    out.print(f"[bold cyan]==>[/] [bold]{title}[/]")
-    yield
-    out.print(f"    [green]done[/] in {time.monotonic() - start:.0f} s")
 
 
 def resource(model: str, *, insecure: bool) -> Body:
-    """The resource that the demo applies: the sample, with the demo's model."""
-    body = installation.sample("cpu")
-    body["metadata"] = {"name": NAME, "namespace": NAMESPACE}
-    body["spec"]["models"] = [{"name": model}]
-    if insecure:
-        body["spec"]["pull"] = {"insecure": True}
-    return body
+    """The resource that the demo applies; `insecure` because a registry in a cluster has no TLS."""
+    return {
+        "apiVersion": "ollamaserve.dev/v1alpha1",
+        "kind": "OllamaServe",
+        "metadata": {"name": NAME, "namespace": NAMESPACE},
+        "spec": {
+            "models": [{"name": model}],
+            "gpu": {"count": 0},
+            "storage": {"persistent": {"size": "5Gi"}},
+            **({"pull": {"insecure": True}} if insecure else {}),
+        },
+    }
 
 
 def ready(status: Body) -> Body:
@@ -69,7 +63,10 @@ def follow(kubectl: Kubectl, seconds: float) -> None:
             if condition.get("message", "") != told:
                 told = condition.get("message", "")
                 progress.console.print(f"    [dim]{reason}: {told}[/]")
-            if any(c["type"] == "Stalled" and c["status"] == "True" for c in status["conditions"]):
+            if any(
+                c["type"] == "Stalled" and c["status"] == "True"
+                for c in status.get("conditions", [])
+            ):
                 raise NotYetError(told)
             return bool(condition.get("status") == "True")
 
@@ -88,46 +85,46 @@ def generate(url: str, model: str, token: str) -> str:
 
 
 def show_answer(kubectl: Kubectl, model: str) -> None:
-    secret = kubectl.run(
-        *("get", "secret", f"{NAME}-auth", "--output=go-template={{.data.AUTH_TOKEN | base64decode}}")
-    )
+    template = "{{.data.AUTH_TOKEN | base64decode}}"
+    secret = kubectl.run("get", "secret", f"{NAME}-auth", f"--output=go-template={template}")
     with kubectl.port_forward(f"service/{NAME}", 7860) as port:
         answer = generate(f"http://127.0.0.1:{port}", model, secret)
     body = json.dumps({"model": model, "prompt": QUESTION, "stream": False})
     out.print(f"\n[bold]{QUESTION}[/]\n[green]{answer}[/]\n")
     out.print("[bold]The same by hand:[/]")
+    curl = 'curl -s http://127.0.0.1:7860/api/generate -H "Authorization: Bearer $TOKEN"'
     for line in (
         f"export KUBECONFIG={shlex.quote(str(kubectl.kubeconfig))}",
         f"kubectl -n {NAMESPACE} port-forward service/{NAME} 7860 &",
-        f"TOKEN=$(kubectl -n {NAMESPACE} get secret {NAME}-auth "
-        "-o go-template='{{.data.AUTH_TOKEN | base64decode}}')",
-        f'curl -s http://127.0.0.1:7860/api/generate -H "Authorization: Bearer $TOKEN" '
-        f"-d {shlex.quote(body)}",
+        f"TOKEN=$(kubectl -n {NAMESPACE} get secret {NAME}-auth -o go-template='{template}')",
+        f"{curl} -d {shlex.quote(body)}",
     ):
         out.print(f"  {line}", markup=False)
 
 
-def demo(model: str | None) -> None:
-    """Run every step; `model` is a name of the public library, or None for the tiny one."""
-    with step("A kind cluster of one node"):
-        cluster = clusters.provider("kind", name="demo", nodes=1).up()
-    with step("Images: operator, gate, Ollama"):
-        built = images.build_all()
-        for ref in (built.operator, built.sidecar, built.ollama):
-            cluster.load_image(ref)
+def installed(*, offline: bool) -> Kubectl:
+    """A kind cluster of one node with the operator in it, and offline with a model registry."""
+    cluster = clusters.provider("kind", name="demo", nodes=1).up()
+    built = images.build_all()
+    for image in built:
+        cluster.load_image(image)
     kubectl = Kubectl(cluster.kubeconfig, NAMESPACE)
     with step("deploy/install.yaml: the resource's definition, RBAC, the operator"):
         installation.install_operator(kubectl, built)
-    if not model:
-        with step("A model registry in the cluster, with the tiny model of tests/models"):
+    if offline:
+        with step("a model registry in the cluster, with the tiny model of tests/models"):
             installation.install_registry(kubectl, built)
+    return kubectl
+
+
+def demo(model: str | None) -> None:
+    """Run every step; `model` is a name of the public library, or None for the tiny one."""
+    kubectl = installed(offline=not model)
     name = model or installation.registry_model("tiny")
     body = resource(name, insecure=not model)
     with step("kubectl apply"):
-        kubectl.run("apply", "--filename=-", stdin=yaml.safe_dump(namespace_manifest()))
-        text = yaml.safe_dump(body, sort_keys=False)
-        out.print(Syntax(text, "yaml", background_color="default"))
-        kubectl.apply(body)
+        out.print(Syntax(yaml.safe_dump(body, sort_keys=False), "yaml", background_color="default"))
+        kubectl.apply(namespace_manifest(), body)
     with step("Ready"):
         follow(kubectl, seconds=1800 if model else 300)
     out.print(f"\n[bold]$ kubectl -n {NAMESPACE} get ollamaserve[/]")
@@ -150,7 +147,7 @@ def main() -> int:
         return 0
     try:
         demo(asked.model or None)
-    except (KubectlError, NotYetError) as failure:
+    except (KubectlError, NotYetError, SetupError) as failure:
         out.print(f"[bold red]The demo stopped:[/] {failure}")
         out.print("Look closer with: kubectl -n demo describe ollamaserve llama", markup=False)
         return 1

@@ -124,5 +124,7 @@ def namespace(kubectl: Kubectl, name: str) -> Iterator[Kubectl]:
 
 def sample(name: str) -> dict[str, Any]:
     """A manifest of deploy/samples."""
-    loaded: dict[str, Any] = yaml.safe_load((REPOSITORY / f"deploy/samples/{name}.yaml").read_text())
+    loaded: dict[str, Any] = yaml.safe_load(
+        (REPOSITORY / f"deploy/samples/{name}.yaml").read_text()
+    )
     return loaded

@@ -1,16 +1,16 @@
 """The three-node kind cluster that every end-to-end test shares, with the operator inside it.
 
 The operator runs from its image with the RBAC of deploy/install.yaml. Each test gets a namespace of
-its own under Pod Security `restricted`. OLLAMASERVE_KEEP_CLUSTER=1 keeps the cluster for a next run.
+its own under Pod Security `restricted`. OLLAMASERVE_KEEP_CLUSTER=1 keeps the cluster for the next.
 """
 
 import os
 from collections.abc import Iterator
 
 import pytest
-from endpoint import Serve
 
-from ollamaserve_dev import clusters, images, installation
+from e2e.endpoint import Serve
+from ollamaserve_dev import clusters, engine, images, installation
 from ollamaserve_dev.kubectl import Kubectl
 
 CLUSTER = "e2e"
@@ -26,12 +26,21 @@ def cluster(built: images.Images) -> Iterator[clusters.Cluster]:
     kind = clusters.provider("kind", name=CLUSTER, nodes=3)
     up = kind.up()
     try:
-        for ref in (built.operator, built.sidecar, built.ollama):
-            up.load_image(ref)
+        for image in built:
+            up.load_image(image)
         yield up
     finally:
         if not os.environ.get("OLLAMASERVE_KEEP_CLUSTER"):
             kind.down()
+
+
+@pytest.fixture(scope="session")
+def another_ollama(built: images.Images, cluster: clusters.Cluster) -> str:
+    """The same Ollama under another tag: an image to roll out."""
+    name = f"{images.PREFIX}/ollama:another"
+    engine.current().run("tag", built.ollama, name, log="tag")
+    cluster.load_image(name)
+    return name
 
 
 @pytest.fixture(scope="session")

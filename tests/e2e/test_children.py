@@ -1,9 +1,8 @@
 """The objects that a resource owns: repaired, rolled out, scaled away and collected."""
 
 import pytest
-from endpoint import Serve
 
-from ollamaserve_dev import images
+from e2e.endpoint import Serve
 from ollamaserve_dev.kubectl import Body, Kubectl
 
 pytestmark = pytest.mark.e2e
@@ -16,7 +15,7 @@ def owned(team: Kubectl) -> list[str]:
     return sorted(f"{i['kind']}/{i['metadata']['name']}" for i in items)
 
 
-def test_whole_life(team: Kubectl, built: images.Images) -> None:
+def test_whole_life(team: Kubectl, another_ollama: str) -> None:
     """Drift and deletion are repaired, an image rolls out, suspend keeps, delete leaves nothing."""
     serve = Serve(team, "whole")
     serve.apply(models=["tiny"])
@@ -33,13 +32,12 @@ def test_whole_life(team: Kubectl, built: images.Images) -> None:
 
     serve.until("the Service's port is repaired", repaired)
 
-    rolled = built.ollama_again
-    serve.apply(models=["tiny"], image={"ollama": rolled})
+    serve.apply(models=["tiny"], image={"ollama": another_ollama})
 
     def runs_the_new_image() -> bool:
         pods: list[Body] = team.list("pod", "app.kubernetes.io/component=server")
         found = [c["image"] for p in pods for c in p["spec"]["containers"]]
-        return len(pods) == 1 and rolled in found
+        return len(pods) == 1 and another_ollama in found
 
     serve.until("the new image runs", runs_the_new_image)
     serve.until_ready()

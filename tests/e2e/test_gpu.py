@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from endpoint import Serve
 
+from e2e.endpoint import Serve
 from ollamaserve_dev.kubectl import Kubectl
 
 pytestmark = pytest.mark.e2e

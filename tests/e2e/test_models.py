@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 
 import pytest
-from endpoint import Serve, ask
 
+from e2e.endpoint import Serve, ask
 from ollamaserve_dev import installation
 from ollamaserve_dev.kubectl import Kubectl
 
