@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from ollamaserve_dev import clusters, images, progress, tools
+from ollamaserve_dev import cache, clusters, engine, images, progress, tools
 from ollamaserve_dev.clusters import folder
 
 
@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     image.add_argument("--name", default="demo", help="the cluster's name (default: demo)")
     image.add_argument("--context", default="", help="of provider current: which kubectl context")
 
+    commands.add_parser("clean", help="remove every cluster and image; keep what they are made of")
     commands.add_parser("tools", help="install or build every tool, and say where it is")
     return root
 
@@ -39,6 +40,8 @@ def main(words: list[str] | None = None) -> int:
                 _cluster(given)
             case "images":
                 _images(given)
+            case "clean":
+                _clean()
             case _:
                 for name in tools.NAMES:
                     print(f"{name:25}{tools.path(name)}")
@@ -74,10 +77,19 @@ def _images(given: argparse.Namespace) -> None:
     built = images.build_all()
     if given.action == "load":
         provider = clusters.provider(given.provider, name=given.name, context=given.context)
-        for image in built:
-            provider.load_image(image)
+        provider.load_image(*built)
     for image in built:
         print(image)
+
+
+def _clean() -> None:
+    for name, kind in folder.known().items():
+        clusters.provider(kind, name=name).down()
+    with progress.step("remove our images"):
+        engine.current().forget_all(images.PREFIX)
+    kept = sorted(path.name for path in cache.root().iterdir())
+    print(f"kept in {cache.root()}: {', '.join(kept)}")
+    print("tools take long to build again; to remove them too, delete that folder")
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ import os
 import resource
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ollamaserve_dev import cache, debian, progress
+from ollamaserve_dev import cache, debian, firewall, progress
 
 PACKAGES = ("podman", "runc", "netavark", "aardvark-dns", "iptables")
+NETWORK_NAMESPACES = Path("/run/netns")
 SECONDS_TO_ASK_A_REGISTRY = 8
 
 
@@ -49,6 +50,11 @@ class Engine:
             return None
         return None if done.returncode else done.stdout.strip()
 
+    def save(self, archive: Path, images: Sequence[str]) -> None:
+        """Write `images` into one tar file, in docker's format."""
+        several = ("--multi-image-archive",) if self.name == "podman" else ()
+        self.run("save", *several, f"--output={archive}", *images, log="image-save")
+
     def image_id(self, image: str) -> str | None:
         return self.ask("image", "inspect", "--format={{.Id}}", image)
 
@@ -57,6 +63,18 @@ class Engine:
         return self.ask(
             "image", "inspect", f'--format={{{{index .Config.Labels "{name}"}}}}', image
         )
+
+    def forget_all(self, prefix: str) -> None:
+        """Remove every image whose repository starts with `prefix`, and unnamed leftovers."""
+        self.forget(f"{prefix}/*", "")
+        self.ask("image", "prune", "--force")
+
+    def forget(self, repository: str, kept: str) -> None:
+        """Remove the other images of `repository` that no container uses."""
+        listed = self.ask("images", "--format={{.Repository}}:{{.Tag}}", repository) or ""
+        for image in listed.split():
+            if image != kept:
+                self.ask("rmi", image)
 
     @functools.cache  # noqa: B019 - one engine lives as long as the program
     def reaches(self, image: str) -> bool:
@@ -135,8 +153,11 @@ default_ulimits = ["nofile={files}:{files}", "nproc=32768:32768"]
 
 
 def leave_nothing(engine: Engine) -> None:
-    """After the last container: no network, mount or runtime folder of ours stays."""
+    """After the last container: no network, volume, mount or firewall chain of ours stays."""
     if "CONTAINERS_CONF" not in engine.settings or engine.ask("ps", "--all", "--quiet"):
         return
     engine.ask("network", "prune", "--force")
     engine.ask("volume", "prune", "--force")
+    firewall.clear()
+    if NETWORK_NAMESPACES.is_dir() and not any(NETWORK_NAMESPACES.iterdir()):
+        subprocess.run(("umount", NETWORK_NAMESPACES), capture_output=True, check=False)

@@ -37,6 +37,7 @@ def reference(engine: Engine) -> str:
     with cache.locked("node-image"), tempfile.TemporaryDirectory(dir=cache.root()) as scratch:
         if not engine.image_id(made):
             _make(engine, made, Path(scratch))
+            engine.forget("localhost/ollamaserve/node", made)
     return made
 
 

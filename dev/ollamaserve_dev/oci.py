@@ -16,6 +16,7 @@ from typing import Any
 
 MEDIA = "application/vnd.oci.image"
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+TITLE = "org.opencontainers.image.title"  # makes two images of equal content two
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -89,7 +90,7 @@ def write(path: Path, images: Iterable[Image], layers: Sequence[Layer]) -> None:
 def _image(archive: Archive, image: Image, layers: Sequence[Layer]) -> dict[str, Any]:
     machine = {"architecture": ARCHITECTURE[platform.machine()], "os": "linux"}
     config = machine | {
-        "config": {"Env": [PATH], "Entrypoint": list(image.command)},
+        "config": {"Env": [PATH], "Entrypoint": list(image.command), "Labels": {TITLE: image.name}},
         "rootfs": {"type": "layers", "diff_ids": [layer.plain_digest for layer in layers]},
     }
     manifest = {

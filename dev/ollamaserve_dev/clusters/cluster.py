@@ -12,8 +12,8 @@ class Cluster:
 
     name: str
     kubeconfig: Path
-    load_image: Callable[[str], None]
-    """Bring an image of the local container engine to every node."""
+    load_image: Callable[..., None]
+    """Bring images (their references) of the local container engine to every node."""
 
 
 class Provider(Protocol):
@@ -26,4 +26,4 @@ class Provider(Protocol):
 
     def down(self) -> None: ...
 
-    def load_image(self, image: str) -> None: ...
+    def load_image(self, *images: str) -> None: ...

@@ -46,7 +46,7 @@ class ControlPlane:
             processes.stop(folder.of(self.name))
             folder.forget(self.name)
 
-    def load_image(self, image: str) -> None:
+    def load_image(self, *images: str) -> None:
         """Nothing to do: no pod of this cluster runs."""
 
     def _start(self, here: Path) -> None:

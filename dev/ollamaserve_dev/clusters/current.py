@@ -52,7 +52,11 @@ class Current:
     def down(self) -> None:
         folder.forget(self.name)
 
-    def load_image(self, image: str) -> None:
+    def load_image(self, *images: str) -> None:
+        for image in images:
+            self._load(image)
+
+    def _load(self, image: str) -> None:
         command = loader(self.context, image)
         if command is None:
             raise progress.SetupError(

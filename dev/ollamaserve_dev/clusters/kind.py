@@ -5,7 +5,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ollamaserve_dev import engine, nodeimage, progress, tools
+from ollamaserve_dev import cache, engine, nodeimage, progress, tools
 from ollamaserve_dev.clusters import folder, readiness
 from ollamaserve_dev.clusters.cluster import Cluster
 
@@ -39,22 +39,22 @@ class Kind:
             folder.forget(self.name)
             engine.leave_nothing(engine.current())
 
-    def load_image(self, image: str) -> None:
-        current = engine.current()
-        identity = current.image_id(image)
-        if identity is None:
-            raise progress.SetupError(
-                f"image {image} isn't there: `python -m ollamaserve_dev images build`"
-            )
-        loaded = folder.of(self.name) / "loaded.json"
-        images = json.loads(loaded.read_text()) if loaded.exists() else {}
-        if images.get(image) == identity:
+    def load_image(self, *images: str) -> None:
+        """In one archive, so that the layers they share travel once; loaded ones are skipped."""
+        wanted = {image: _identity(image) for image in images}
+        record = folder.of(self.name) / "loaded.json"
+        loaded = json.loads(record.read_text()) if record.exists() else {}
+        missing = [image for image, identity in wanted.items() if loaded.get(image) != identity]
+        if not missing:
             return
-        with progress.step(f"load {image}"), tempfile.TemporaryDirectory() as scratch:
-            archive = f"{scratch}/image.tar"
-            current.run("save", f"--output={archive}", image, log="image-save")
-            self._kind("load", "image-archive", archive)
-        loaded.write_text(json.dumps(images | {image: identity}))
+        with (
+            progress.step(f"cluster {self.name}: load {', '.join(missing)}"),
+            tempfile.TemporaryDirectory(dir=cache.root()) as scratch,
+        ):
+            archive = Path(scratch) / "images.tar"
+            engine.current().save(archive, missing)
+            self._kind("load", "image-archive", str(archive))
+        record.write_text(json.dumps(loaded | wanted))
 
     def _kind(self, *words: str) -> None:
         progress.run(
@@ -64,8 +64,11 @@ class Kind:
         )
 
     def _exists(self) -> bool:
-        label = f"label=io.x-k8s.kind.cluster={self.name}"
-        return bool(engine.current().ask("ps", "--all", "--quiet", f"--filter={label}"))
+        return bool(self._containers("--all"))
+
+    def _containers(self, *options: str) -> list[str]:
+        label = f"--filter=label=io.x-k8s.kind.cluster={self.name}"
+        return (engine.current().ask("ps", "--quiet", label, *options) or "").split()
 
     def _create(self) -> None:
         image = nodeimage.reference(engine.current())
@@ -78,7 +81,20 @@ class Kind:
             )
 
     def _delete(self) -> None:
+        running = self._containers()
+        if running:
+            engine.current().ask("kill", *running)  # a node takes ten seconds to end by itself
         self._kind("delete", "cluster", f"--kubeconfig={self.kubeconfig}")
+
+
+def _identity(image: str) -> str:
+    identity = engine.current().image_id(image)
+    if identity is None:
+        remedy = "make it with `python -m ollamaserve_dev images build`"
+        raise progress.SetupError(
+            f"image {image}: {engine.current().name} doesn't have it; {remedy}"
+        )
+    return identity
 
 
 def configuration(nodes: int) -> dict[str, object]:
