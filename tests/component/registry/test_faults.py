@@ -23,6 +23,7 @@ All pulls start at once; the last one takes a minute, which is Ollama's own. See
 | a layer's HEAD: 404, 500     | `file does not exist`, `500: `                                    |
 | a layer's GET: 500           | `context deadline exceeded`, after 30 s                           |
 | a layer's bytes: 404, 500    | `max retries exceeded: EOF`, after 63 s                           |
+| a reset in mid-layer, always | `max retries exceeded: read tcp …: connection reset by peer`, 63 s|
 | a layer without a redirect   | `http: no Location header in response`                            |
 | no answer to the manifest    | none: Ollama waits as long as its client does                     |
 | no more bytes of a layer     | none: it asks again every 30 s, without counting                  |
