@@ -135,11 +135,14 @@ class Request:
         else:
             self.framing = Framing.COUNTED if self.length else Framing.NONE
 
-    def problem(self, version: tuple[int, int]) -> BadRequest | None:
+    def line(self) -> bytes:
+        version = 0 if self.http10 else 1
+        line = f"{self.method} {self.target} HTTP/1.{version}"
+        return line.encode("utf-8", "surrogateescape")
+
+    def problem(self) -> BadRequest | None:
         """What llhttp accepts and a proxy must not (reference: RFC 9112, 3.2, 6.1 and 6.3)."""
         coding = self.fields.values(b"transfer-encoding")
-        if version not in ((1, 0), (1, 1)):
-            return BadRequest(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
         if not self.target.startswith("/"):
             return BadRequest(400, "the request target must begin with /")
         if coding and self.http10:
@@ -206,8 +209,13 @@ def request(head: bytes, loop: asyncio.AbstractEventLoop) -> Request | BadReques
     if len(messages) != 1:
         return BadRequest(400, "this is not one HTTP/1.1 request")
     message, body = messages[0]
+    if message.version not in ((1, 0), (1, 1)):
+        return BadRequest(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
     parsed = Request(message, body, parser)
-    return parsed.problem(message.version) or parsed
+    # llhttp also takes RTSP and ICE for a protocol, and more than one space.
+    if not head.startswith(parsed.line() + b"\r\n"):
+        return BadRequest(400, "the request line isn't METHOD /target HTTP/1.1")
+    return parsed.problem() or parsed
 
 
 def response(head: bytes, *, bodiless: bool, loop: asyncio.AbstractEventLoop) -> Response:
@@ -222,6 +230,8 @@ def response(head: bytes, *, bodiless: bool, loop: asyncio.AbstractEventLoop) ->
     if len(messages) != 1:
         raise WireError("not one HTTP/1.1 response")
     message, body = messages[0]
+    if message.version not in ((1, 0), (1, 1)):
+        raise WireError("not an HTTP/1.1 response")
     return Response(message, body, parser, bodiless=bodiless)
 
 
