@@ -46,4 +46,16 @@ demo-down: venv ## remove the demo's cluster
 test: check ## everything that CI runs, clusters included (ARGS=tests/unit for a part)
 	$(PY) -m pytest $(ARGS)
 
-.PHONY: help venv check format lock install-yaml test demo demo-down
+images: venv ## build the images of operator, gate and Ollama, if their inputs changed
+	$(PY) -m ollamaserve_dev images build
+
+cluster-up: venv ## a local kind cluster (ARGS="--name demo --nodes 3", or another --provider)
+	$(PY) -m ollamaserve_dev cluster up $(ARGS)
+
+cluster-down: venv ## take it down, leaving nothing of it (ARGS="--name demo")
+	$(PY) -m ollamaserve_dev cluster down $(ARGS)
+
+clean: venv ## remove every local cluster and image; says what it keeps
+	$(PY) -m ollamaserve_dev clean
+
+.PHONY: help venv check format lock install-yaml test demo demo-down images cluster-up cluster-down clean

@@ -1,6 +1,7 @@
 """`python -m ollamaserve_dev`: local clusters, images and tools from the command line."""
 
 import argparse
+import shutil
 import sys
 
 from ollamaserve_dev import cache, clusters, engine, images, progress, tools
@@ -87,6 +88,8 @@ def _clean() -> None:
         clusters.provider(kind, name=name).down()
     with progress.step("remove our images"):
         engine.current().forget_all(images.PREFIX)
+    with progress.step("remove the compiler's cache"):
+        shutil.rmtree(cache.root() / "go/build", ignore_errors=True)
     kept = sorted(path.name for path in cache.root().iterdir())
     print(f"kept in {cache.root()}: {', '.join(kept)}")
     print("tools take long to build again; to remove them too, delete that folder")

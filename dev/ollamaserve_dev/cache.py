@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -25,13 +26,29 @@ def root() -> Path:
 
 
 @contextmanager
-def locked(name: str) -> Iterator[None]:
-    """Hold the cache's lock `name` against other processes."""
+def locked(name: str, *, shared: bool = False) -> Iterator[None]:
+    """Hold the cache's lock `name` against other processes, or against its sole holders only."""
+    with _lock(name) as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def locked_if_free(name: str) -> Iterator[bool]:
+    """Hold the lock `name` alone if nobody holds it; gives whether it is held."""
+    with _lock(name) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _lock(name: str) -> IO[str]:
     folder = root() / "locks"
     folder.mkdir(exist_ok=True)
-    with (folder / name).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return (folder / name).open("w")
 
 
 def entry(kind: str, name: str, make: Callable[[Path], None]) -> Path:

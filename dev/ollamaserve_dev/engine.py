@@ -17,6 +17,7 @@ from pathlib import Path
 from ollamaserve_dev import cache, debian, firewall, progress
 
 PACKAGES = ("podman", "runc", "netavark", "aardvark-dns", "iptables")
+LOCK = "engine"
 NETWORK_NAMESPACES = Path("/run/netns")
 SECONDS_TO_ASK_A_REGISTRY = 8
 
@@ -153,8 +154,17 @@ default_ulimits = ["nofile={files}:{files}", "nproc=32768:32768"]
 
 
 def leave_nothing(engine: Engine) -> None:
-    """After the last container: no network, volume, mount or firewall chain of ours stays."""
-    if "CONTAINERS_CONF" not in engine.settings or engine.ask("ps", "--all", "--quiet"):
+    """After the last container: no network, volume, mount or firewall chain of ours stays.
+
+    Where a cluster is just being made, its containers come next, and there is nothing to do.
+    """
+    with cache.locked_if_free(LOCK) as alone:
+        if alone and "CONTAINERS_CONF" in engine.settings:
+            _clear(engine)
+
+
+def _clear(engine: Engine) -> None:
+    if engine.ask("ps", "--all", "--quiet") != "":
         return
     engine.ask("network", "prune", "--force")
     engine.ask("volume", "prune", "--force")

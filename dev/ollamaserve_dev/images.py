@@ -107,6 +107,7 @@ def _build(
         current.run(
             *("build", f"--tag={image}", f"--label={LABEL}={inputs}"),
             *(f"--build-arg={name}={value}" for name, value in arguments.items()),
+            *(("--network=none",) if "PIP_NO_INDEX" in arguments else ()),
             *(f"--file={scratch}/Dockerfile", scratch),
             log=f"image-{Path(image).name.partition(':')[0]}",
         )

@@ -74,7 +74,10 @@ class Kind:
         image = nodeimage.reference(engine.current())
         config = folder.of(self.name) / "kind.json"
         config.write_text(json.dumps(configuration(self.nodes)))
-        with progress.step(f"kind create cluster: {self.name}, {self.nodes} node(s)"):
+        with (
+            cache.locked(engine.LOCK, shared=True),
+            progress.step(f"kind create cluster: {self.name}, {self.nodes} node(s)"),
+        ):
             self._kind(
                 *("create", "cluster", f"--image={image}", f"--config={config}"),
                 f"--kubeconfig={self.kubeconfig}",
