@@ -1,4 +1,4 @@
-"""Resources for tests: the samples that users read, and what an API server would make of manifests."""
+"""Resources for tests: the samples that users read, and what an API server makes of manifests."""
 
 import copy
 from collections.abc import Iterable, Mapping

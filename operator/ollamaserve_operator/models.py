@@ -16,7 +16,7 @@ from ollamaserve_operator.observed import Job, Observed, Pod
 from ollamaserve_operator.pods import placement_trouble
 from ollamaserve_operator.report import ModelReport
 
-_FAILURES = {
+FAILURES = {
     "ModelNotFound": (Reason.MODEL_NOT_FOUND, "correct its name in spec.models"),
     "PullDenied": (Reason.PULL_DENIED, "make it readable to everyone, or take another registry"),
     "DigestMismatch": (Reason.DIGEST_MISMATCH, "correct spec.models[].digest, or remove it"),
@@ -56,7 +56,7 @@ def _by_job(serve: OllamaServe, observed: Observed) -> Finding:
 
 def _failed(serve: OllamaServe, observed: Observed, job: Job) -> Finding:
     words = _last_words(observed, job)
-    reason, advice = _FAILURES.get(words.get("reason", ""), _FAILURES["PullFailed"])
+    reason, advice = FAILURES.get(words.get("reason", ""), FAILURES["PullFailed"])
     what = words.get("model") or ", ".join(model.name for model in serve.models)
     said = words.get("message") or job.failure or "the Job failed"
     return bad(

@@ -114,7 +114,7 @@ def _out_of_memory(pod: Pod, last: Termination) -> Finding:
     )
 
 
-_REPORTED = {
+REPORTED = {
     "OllamaUnreachable": (Reason.STARTING, "waits for Ollama"),
     "ModelsMissing": (Reason.MODELS_MISSING, "waits for its models"),
     "DigestMismatch": (Reason.DIGEST_MISMATCH, "update spec.models[].digest, or pull what it pins"),
@@ -131,6 +131,6 @@ _REPORTED = {
 
 
 def _reported(pod: Pod, report: GateReport) -> Finding:
-    reason, advice = _REPORTED.get(report.reason, (Reason.STARTING, "is starting"))
+    reason, advice = REPORTED.get(report.reason, (Reason.STARTING, "is starting"))
     said = report.message.rstrip(".")
     return bad(reason, f"pod {pod.name}: {said}; {advice}" if said else f"pod {pod.name} {advice}")

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from examples import CRD, IMAGES, NOW, sample
 
+from examples import CRD, IMAGES, NOW, sample
 from ollamaserve_operator import api, names
 from ollamaserve_operator.cluster import Cluster
 from ollamaserve_operator.connection import Connection, login
@@ -187,6 +187,10 @@ REFUSED: dict[str, tuple[Body, str]] = {
     ),
     "token name": (serve(auth={"tokens": [{"key": "a b"}]}), "1 to 63 of letters"),
     "token name of rotation": (serve(auth={"tokens": [{"key": "A_PREVIOUS"}]}), "for rotation"),
+    "token called as the revision": (
+        serve(auth={"tokens": [{"key": "REVISION"}]}),
+        "for rotation",
+    ),
     "node port on ClusterIP": (serve(service={"nodePort": 30000}), "nodePort needs service.type"),
     "class on ClusterIP": (
         serve(service={"loadBalancerClass": "example.com/x"}),
@@ -439,10 +443,11 @@ async def test_update_strategy_can_change(server: Server) -> None:
     life = await live(server, serve(storage={"ephemeral": {}}, gpu={"count": 0}))
     await life.settle()
     seen = [(await server.get("Deployment", "llama"))["spec"]["strategy"]]
-    for storage in (
+    changes: tuple[Body, ...] = (
         {"ephemeral": None, "persistent": {}},
         {"ephemeral": {}, "persistent": None},
-    ):
+    )
+    for storage in changes:
         await life.change(storage=storage)
         await life.settle()
         seen.append((await server.get("Deployment", "llama"))["spec"]["strategy"])
@@ -475,7 +480,7 @@ async def test_drift_is_repaired_and_foreign_fields_stay(server: Server) -> None
 
 
 async def test_token_survives_every_apply(server: Server) -> None:
-    """Decisions 1 and 11: a token is written once; a new key gets its own, a removed one doesn't."""
+    """Decisions 1, 11: a token is written once; a new key gets its own, a revoked one doesn't."""
     life = await live(server, serve())
     await life.settle()
     first = (await server.get("Secret", "llama-auth"))["data"]

@@ -72,10 +72,13 @@ def placement(serve: OllamaServe) -> dict[str, Any]:
     tolerations = [dict(toleration) for toleration in serve.scheduling.tolerations]
     if serve.gpu.count:
         tolerations.append({"key": serve.gpu.resource, "operator": "Exists"})
-    return {
+    chosen = {
         "nodeSelector": dict(serve.scheduling.node_selector),
         "tolerations": tolerations,
         "imagePullSecrets": [{"name": name} for name in serve.image.pull_secrets],
+    }
+    return {
+        **{field: value for field, value in chosen.items() if value},
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": POD_SECURITY,
