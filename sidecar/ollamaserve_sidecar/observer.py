@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ollamaserve_sidecar.config import GateConfig, Upstream
-    from ollamaserve_sidecar.ollama import Ollama
+    from ollamaserve_sidecar.ollama import Installed, Ollama, Running
     from ollamaserve_sidecar.pull import Pull
 
 FAST, SLOW = 1.0, 5.0
@@ -45,6 +45,7 @@ class Observer:
         self._ollama, self._upstream = ollama, upstream
         self._config, self._pulls = config, pulls
         self._wake, self._retry = asyncio.Event(), asyncio.Event()
+        self._known: dict[str, str] = {}
         self.memory = Memory()
 
     @property
@@ -76,14 +77,43 @@ class Observer:
 
     async def _sight(self) -> Sight:
         try:
-            return Sight(
-                reachable=True,
-                version=self.memory.sight.version or await self._ollama.version(),
-                installed=await self._ollama.installed(),
-                running=await self._ollama.running(),
-            )
+            return await self._survey()
         except (OllamaUnreachableError, OllamaRefusedError):
             return Sight()
+
+    async def _survey(self) -> Sight:
+        installed = await self._ollama.installed()
+        running = await self._ollama.running()
+        return Sight(
+            reachable=True,
+            version=self.memory.sight.version or await self._ollama.version(),
+            installed=installed,
+            running=await self._shared(installed, running),
+            vram=sum(load.vram for load in running.values()),
+        )
+
+    async def _shared(
+        self, installed: Mapping[str, Installed], running: Mapping[str, Running]
+    ) -> Mapping[str, Running]:
+        """`running`, with the expected models that run under another one's name."""
+        names = {canonical(model.name) for model in self._config().models}
+        hidden = names & installed.keys() - running.keys()
+        if not hidden or not running:
+            return running
+        runners = {
+            await self._weights(installed[name]): load
+            for name, load in running.items()
+            if name in installed
+        }
+        found = {name: runners.get(await self._weights(installed[name])) for name in hidden}
+        return {**running, **{name: load for name, load in found.items() if load}}
+
+    async def _weights(self, model: Installed) -> str:
+        """What `model` runs from, asked once for each digest; its own digest where unknown."""
+        if model.digest not in self._known:
+            answer = await self._ollama.weights(model.name)
+            self._known[model.digest] = answer or model.digest
+        return self._known[model.digest]
 
     async def _load(self) -> None:
         """Load the warm models one after the other, backing off from one that fails."""
@@ -98,12 +128,12 @@ class Observer:
         run = self.memory.run
         try:
             await self._ollama.load(name)
-            running = await self._ollama.running()
+            sight = await self._survey()
         except (OllamaUnreachableError, OllamaRefusedError) as error:
             _log.warning("loading %s: %s", name, error)
             self._remember(readiness.failed(self.memory, run, name, str(error)))
             return False
-        place = running.get(canonical(name))
+        place = (sight.running or {}).get(canonical(name))
         self._remember(readiness.loaded(self.memory, run, name, place))
         self._wake.set()
         return True

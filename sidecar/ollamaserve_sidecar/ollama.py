@@ -41,12 +41,16 @@ class OllamaRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """One model of `/api/tags`; `digest` is 64 hex digits, `size` bytes on disk."""
+    """One model of `/api/tags`; `digest` is 64 hex digits, `size` bytes on disk.
+
+    `name` is Ollama's own spelling.
+    """
 
     digest: str
     size: int = 0
     parameter_size: str = ""
     quantization: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,15 @@ class Ollama:
                 raise
             await self._call("POST", "/api/embed", {"model": name}, _PATIENT)
 
+    async def weights(self, name: str) -> str:
+        """The files that a model runs from, or nothing where Ollama names none.
+
+        Models with the same share one runner, and one line of `/api/ps` (server/sched.go).
+        """
+        shown = await self._call("POST", "/api/show", {"model": name})
+        lines = str(shown.get("modelfile", "")).splitlines()
+        return "\n".join(line for line in lines if line.startswith(("FROM ", "ADAPTER ")))
+
     async def pull(self, name: str, *, insecure: bool) -> AsyncGenerator[Mapping[str, Any]]:
         """The lines of `/api/pull`; an `error` among them, under HTTP 200, is raised like any."""
         body = {"model": name, "insecure": insecure}
@@ -166,6 +179,7 @@ def _installed(model: Mapping[str, Any]) -> Installed:
         size=model.get("size", 0),
         parameter_size=details.get("parameter_size", ""),
         quantization=details.get("quantization_level", ""),
+        name=model.get("name", ""),
     )
 
 

@@ -61,12 +61,16 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What Ollama last showed; `reachable` says whether it still answers."""
+    """What Ollama last showed; `reachable` says whether it still answers.
+
+    `running` has a shared runner under each of its models' names; `vram` counts it once.
+    """
 
     reachable: bool = False
     version: str = ""
     installed: Mapping[str, Installed] | None = None
     running: Mapping[str, Running] | None = None
+    vram: int = 0
 
 
 def device(loads: Iterable[Running]) -> Device:
@@ -104,7 +108,6 @@ class Status:
     tokens: TokenStatus | None = None
 
     def document(self) -> dict[str, Any]:
-        running = self.sight.running or {}
         return {
             "mode": self.mode,
             "version": VERSION,
@@ -115,10 +118,7 @@ class Status:
             "inFlight": self.in_flight,
             "ollama": {"reachable": self.sight.reachable, "version": self.sight.version},
             "models": [self._model(model) for model in self.models],
-            "acceleration": {
-                "device": self.device,
-                "vramBytes": sum(load.vram for load in running.values()),
-            },
+            "acceleration": {"device": self.device, "vramBytes": self.sight.vram},
             "tokens": _tokens(self.tokens),
         }
 

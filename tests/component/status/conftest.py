@@ -9,6 +9,7 @@ from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import aiohttp
 import pytest
 
 BOUND = 60.0
+MODELS = Path(__file__).parents[2] / "models"
 TOKEN = "a-token-of-the-tests"
 Condition = Callable[[dict[str, Any]], bool]
 
@@ -71,6 +73,16 @@ class OllamaProcess:
         except aiohttp.ClientError:
             return False
         return True
+
+    async def create(self, name: str) -> None:
+        """Make a model of the tests' weights, at once and without a registry."""
+        (path,) = MODELS.glob("*.gguf")
+        weights = path.read_bytes()
+        digest = f"sha256:{sha256(weights).hexdigest()}"
+        url = f"{self.origin}/api/blobs/{digest}"
+        async with aiohttp.request("POST", url, data=weights, raise_for_status=True):
+            pass
+        await self.ask("/api/create", model=name, files={path.name: digest}, system=name)
 
     async def kill(self) -> None:
         """SIGKILL, as the out-of-memory killer does it."""
@@ -161,12 +173,12 @@ class Gate:
         assert self.process is not None
         return await asyncio.wait_for(self.process.wait(), BOUND)
 
-    def ask(self, **body: Any) -> Any:
+    def ask(self, body: AsyncIterator[bytes]) -> Any:
         """A generation through the door, as aiohttp's response context."""
         return aiohttp.request(
             "POST",
             f"http://127.0.0.1:{self.port}/api/generate",
-            json=body,
+            data=body,
             headers={"Authorization": f"Bearer {TOKEN}"},
         )
 
@@ -196,8 +208,7 @@ async def gate(
 
 
 @pytest.fixture
-async def model(ollama: OllamaProcess, registry: str) -> str:
+async def model(ollama: OllamaProcess) -> str:
     """The name of a model that the Ollama has."""
-    name = f"{registry}/library/tiny"
-    await ollama.ask("/api/pull", model=name, insecure=True)
-    return name
+    await ollama.create("tiny")
+    return "tiny"

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
 
 import aiohttp
 import pytest
 
-from component.status.conftest import BOUND, Gate
+from component.status.conftest import BOUND, Gate, until
 
 
 @pytest.fixture
@@ -19,33 +21,40 @@ async def serving(gate: Gate, model: str) -> Gate:
     return gate
 
 
-async def test_a_stream_in_flight_ends_complete(serving: Gate, model: str) -> None:
-    """An accepted stream is finished, a hook waits for it, new requests are taken meanwhile."""
-    name = model.removeprefix("http://")
-    async with serving.ask(model=name, prompt="?", options={"num_predict": 300}) as stream:
-        await stream.content.readline()
-        hook = asyncio.create_task(serving.get("/drained"))
-        serving.terminate()
-        seen = await serving.until(lambda status: status["draining"])
+async def test_what_is_in_flight_ends_complete(serving: Gate, model: str) -> None:
+    """New requests are taken during the grace, then none; an accepted one ends, and the hook last.
 
-        assert (seen["ready"], seen["reason"]) == (False, "Draining")
-        assert (await serving.get("/readyz"))[0] == 503
-        async with serving.ask(model=name, prompt="", stream=False) as during:
-            assert during.status == 200
-        lines = [json.loads(line) async for line in stream.content]
+    The request is kept in flight by the end of its own body, which comes after the door is shut.
+    """
+    release = asyncio.Event()
+    accepted = asyncio.create_task(generation(serving, model, release))
+    await serving.until(lambda status: status["inFlight"] == 1)
+    hook = asyncio.create_task(serving.get("/drained"))
+    serving.terminate()
+    seen = await serving.until(lambda status: status["draining"])
+    assert (seen["ready"], seen["reason"]) == (False, "Draining")
+    assert (await serving.get("/readyz"))[0] == 503
 
-    assert lines[-1]["done"]
+    release_at_once = asyncio.Event()
+    release_at_once.set()
+    assert (await generation(serving, model, release_at_once))[-1]["done"]
+
+    await until(partial(refuses, serving.port))
+    assert (await serving.status())["inFlight"] == 1
+    assert not hook.done()
+
+    release.set()
+
+    assert (await asyncio.wait_for(accepted, BOUND))[-1]["done"]
     assert await asyncio.wait_for(hook, BOUND) == (200, '{"drained": true}')
     assert await serving.ended() == 0
 
 
-async def test_the_door_is_shut_in_the_end(serving: Gate) -> None:
-    """After the grace nothing new is accepted, and without a hook the exit status is 0 as well."""
+async def test_a_drain_without_a_hook_ends_by_itself(serving: Gate) -> None:
+    """Without Kubernetes nobody asks /drained; the exit status is 0 as well."""
     serving.terminate()
 
     assert await serving.ended() == 0
-    with pytest.raises(aiohttp.ClientConnectorError):
-        await serving.get("/livez")
 
 
 async def test_a_hook_alone_starts_no_drain(serving: Gate) -> None:
@@ -56,13 +65,35 @@ async def test_a_hook_alone_starts_no_drain(serving: Gate) -> None:
 
 async def test_a_second_signal_ends_it_at_once(serving: Gate, model: str) -> None:
     """Who presses Ctrl-C twice means it."""
-    name = model.removeprefix("http://")
-    async with serving.ask(model=name, prompt="?", options={"num_predict": 100_000}) as stream:
-        await stream.content.readline()
-        serving.terminate()
-        await serving.until(lambda status: status["draining"])
-        serving.terminate()
+    accepted = asyncio.create_task(generation(serving, model, asyncio.Event()))
+    await serving.until(lambda status: status["inFlight"] == 1)
+    serving.terminate()
+    await serving.until(lambda status: status["draining"])
+    serving.terminate()
 
-        assert await serving.ended() == 128 + 15
-        with suppress(aiohttp.ClientError):
-            await stream.read()
+    assert await serving.ended() == 128 + 15
+    with pytest.raises(aiohttp.ClientError):
+        await asyncio.wait_for(accepted, BOUND)
+
+
+async def generation(gate: Gate, model: str, release: asyncio.Event) -> list[dict[str, Any]]:
+    """The lines of a streamed answer to a request whose body ends after `release`."""
+    content = json.dumps({"model": model, "prompt": "Why is the sky blue?"}).encode()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield content[:10]
+        await release.wait()
+        yield content[10:]
+
+    async with gate.ask(body()) as answer:
+        assert answer.status == 200
+        return [json.loads(line) async for line in answer.content]
+
+
+async def refuses(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionRefusedError:
+        return True
+    writer.close()
+    return False

@@ -8,18 +8,17 @@ def warm(name: str, **more: str) -> dict[str, object]:
 
 
 async def test_a_pod_becomes_ready_when_its_model_is_there_and_loaded(
-    gate: Gate, ollama: OllamaProcess, registry: str
+    gate: Gate, ollama: OllamaProcess
 ) -> None:
     """Decision 5: absent, present, loaded, and each is told."""
-    name = f"{registry}/library/tiny"
-    gate.configure(warm(name))
+    gate.configure(warm("tiny"))
     await gate.start()
 
     seen = await gate.until(lambda status: status["reason"] == "ModelsMissing")
-    assert await gate.get("/readyz") == (503, f"ModelsMissing: {name} is not there yet")
+    assert await gate.get("/readyz") == (503, "ModelsMissing: tiny is not there yet")
     assert seen["models"][0]["present"] is False
 
-    await ollama.ask("/api/pull", model=name, insecure=True)
+    await ollama.create("tiny")
 
     seen = await gate.until(lambda status: status["ready"])
     (model,) = seen["models"]
@@ -78,28 +77,30 @@ async def test_later_losses_are_told_and_take_no_pod_out(
     await gate.start()
     await gate.until(lambda status: status["ready"])
 
-    await ollama.ask("/api/generate", model=model.removeprefix("http://"), keep_alive=0)
+    await ollama.ask("/api/generate", model=model, keep_alive=0)
 
     seen = await gate.until(lambda status: not status["models"][0]["loaded"])
     assert seen["ready"]
 
 
 async def test_an_added_model_takes_no_pod_out(
-    gate: Gate, ollama: OllamaProcess, model: str, registry: str
+    gate: Gate, ollama: OllamaProcess, model: str
 ) -> None:
-    """Decision 4: a longer list is reported as missing at once, and loaded when it is there."""
+    """Decision 4: a longer list is reported as missing at once, and loaded when it is there.
+
+    Its weights are the first one's: Ollama runs both in one runner, under one name.
+    """
     gate.configure(warm(model))
     await gate.start()
     await gate.until(lambda status: status["ready"])
-    added = f"{registry}/library/tiny-added"
 
-    gate.configure(warm(model), warm(added))
+    gate.configure(warm(model), warm("added"))
 
     seen = await gate.until(lambda status: len(status["models"]) == 2)
     assert seen["ready"]
-    assert seen["message"] == f"serving; meanwhile: {added} is not there yet"
+    assert seen["message"] == "serving; meanwhile: added is not there yet"
 
-    await ollama.ask("/api/pull", model=added, insecure=True)
+    await ollama.create("added")
 
     seen = await gate.until(lambda status: status["models"][1]["loaded"])
     assert (seen["ready"], seen["message"]) == (True, "serving")

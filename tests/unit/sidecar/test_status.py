@@ -69,6 +69,7 @@ def test_a_model_in_memory() -> None:
         reachable=True,
         installed={KEY: Installed("a" * 64, 3_825_819_519, "7B", "Q4_0")},
         running={KEY: Running(5_000, 4_000), "someone/else:latest": Running(10, 10)},
+        vram=4_010,
     )
 
     document = status(sight=sight, device=Device.PARTIAL)
