@@ -88,8 +88,9 @@ def _clean() -> None:
         clusters.provider(kind, name=name).down()
     with progress.step("remove our images"):
         engine.current().forget_all(images.PREFIX)
-    with progress.step("remove the compiler's cache"):
-        shutil.rmtree(cache.root() / "go/build", ignore_errors=True)
+    with progress.step("remove the compiler's cache and what an interrupted build left"):
+        for name in ("go/build", "scratch"):
+            shutil.rmtree(cache.root() / name, ignore_errors=True)
     kept = sorted(path.name for path in cache.root().iterdir())
     print(f"kept in {cache.root()}: {', '.join(kept)}")
     print("tools take long to build again; to remove them too, delete that folder")

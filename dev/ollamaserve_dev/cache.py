@@ -59,6 +59,8 @@ def entry(kind: str, name: str, make: Callable[[Path], None]) -> Path:
     with locked(f"{kind}-{name}"):
         if not folder.exists():
             folder.parent.mkdir(exist_ok=True)
+            for interrupted in folder.parent.glob(f".{name}-*"):
+                shutil.rmtree(interrupted)
             scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
             try:
                 scratch.chmod(0o755)
@@ -67,6 +69,15 @@ def entry(kind: str, name: str, make: Callable[[Path], None]) -> Path:
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
     return folder
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for the time of the block, on the same file system as the entries."""
+    folder = root() / "scratch"
+    folder.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        yield Path(name)
 
 
 def fingerprint(*inputs: str | Path) -> str:

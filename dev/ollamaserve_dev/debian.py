@@ -58,7 +58,7 @@ def root(suite: str, purpose: str, packages: Iterable[str], variant: str) -> Pat
     `variant` is mmdebstrap(1)'s: `extract` only unpacks, and runs no package's scripts.
     """
     key = cache.fingerprint(variant, *packages)
-    make = functools.partial(_bootstrap, suite, packages, variant)
+    make = functools.partial(_bootstrap, suite, purpose, packages, variant)
     return cache.entry("roots", f"{suite}-{purpose}-{key}", make) / "root.tar"
 
 
@@ -77,12 +77,12 @@ def without(folder: str, archive: Path, into: Path) -> None:
                 copy.addfile(entry, source.extractfile(entry) if entry.isreg() else None)
 
 
-def _bootstrap(suite: str, packages: Iterable[str], variant: str, into: Path) -> None:
+def _bootstrap(suite: str, purpose: str, packages: Iterable[str], variant: str, into: Path) -> None:
     need("a root filesystem of Debian", "mmdebstrap")
     if os.geteuid() != 0:
         raise progress.SetupError("making a root filesystem of Debian needs root: use sudo")
     left_out = ("doc", "man", "locale", "info", "bash-completion")
-    with progress.step(f"Debian {suite} root filesystem: {', '.join(packages)}"):
+    with progress.step(f"Debian {suite} root filesystem ({purpose})"):
         progress.run(
             [
                 *("mmdebstrap", "--mode=root", f"--variant={variant}"),

@@ -5,7 +5,6 @@ Each carries the fingerprint of its inputs as a label, and is built again only w
 
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -101,14 +100,14 @@ def _build(
         return
     with (
         progress.step(f"image {image}"),
-        tempfile.TemporaryDirectory(dir=cache.root()) as scratch,
+        cache.scratch() as scratch,
     ):
-        context(Path(scratch))
+        context(scratch)
         current.run(
             *("build", f"--tag={image}", f"--label={LABEL}={inputs}"),
             *(f"--build-arg={name}={value}" for name, value in arguments.items()),
             *(("--network=none",) if "PIP_NO_INDEX" in arguments else ()),
-            *(f"--file={scratch}/Dockerfile", scratch),
+            *(f"--file={scratch}/Dockerfile", str(scratch)),
             log=f"image-{Path(image).name.partition(':')[0]}",
         )
 
@@ -155,9 +154,9 @@ def _local_bases(current: Engine) -> dict[str, str]:
     root = debian.root(versions.BASE_SUITE, "base", BASE_PACKAGES, variant="essential")
     with (
         progress.step(f"base images {', '.join(names.values())}"),
-        tempfile.TemporaryDirectory(dir=cache.root()) as scratch,
+        cache.scratch() as scratch,
     ):
-        lean = Path(scratch) / "root.tar"
+        lean = scratch / "root.tar"
         debian.without(BUNDLED_PIP, root, lean)
         current.run("import", root, names["BUILD_BASE"], log="import")
         current.run("import", lean, names["BASE"], log="import")

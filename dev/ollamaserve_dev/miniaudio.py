@@ -3,7 +3,6 @@
 import hashlib
 import sys
 import tarfile
-import tempfile
 from pathlib import Path
 
 from ollamaserve_dev import cache, progress, versions
@@ -20,7 +19,7 @@ def _fetch(into: Path) -> None:
     name = f"miniaudio-{versions.MINIAUDIO}"
     with (
         progress.step(f"{name}: download its header"),
-        tempfile.TemporaryDirectory() as scratch,
+        cache.scratch() as scratch,
     ):
         progress.run(
             (
@@ -29,7 +28,7 @@ def _fetch(into: Path) -> None:
             ),
             log="miniaudio",
         )
-        archive = Path(scratch) / f"{name}.tar.gz"
+        archive = scratch / f"{name}.tar.gz"
         found = hashlib.sha256(archive.read_bytes()).hexdigest()
         if found != versions.MINIAUDIO_SHA256:
             raise progress.SetupError(

@@ -6,7 +6,6 @@ serves as every image a node starts with (kube-proxy, CoreDNS, the sandbox…), 
 
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 from ollamaserve_dev import cache, debian, kindsource, oci, progress, tools, versions
@@ -34,9 +33,9 @@ def reference(engine: Engine) -> str:
         return made
     if engine.reaches(versions.NODE_IMAGE):
         return versions.NODE_IMAGE
-    with cache.locked("node-image"), tempfile.TemporaryDirectory(dir=cache.root()) as scratch:
+    with cache.locked("node-image"), cache.scratch() as scratch:
         if not engine.image_id(made):
-            _make(engine, made, Path(scratch))
+            _make(engine, made, scratch)
             engine.forget("localhost/ollamaserve/node", made)
     return made
 

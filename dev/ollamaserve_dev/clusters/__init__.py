@@ -37,4 +37,4 @@ def provider(
         case "current":
             return Current(name, context, force)
         case _:
-            raise progress.SetupError(f"--provider {kind}: it is kind, control-plane or current")
+            raise progress.SetupError(f"--provider {kind}: it is one of {', '.join(PROVIDERS)}")

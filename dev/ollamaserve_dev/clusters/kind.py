@@ -1,9 +1,9 @@
 """kind: a real cluster, its nodes containers of docker or podman. The default for everything."""
 
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ollamaserve_dev import cache, engine, nodeimage, progress, tools
 from ollamaserve_dev.clusters import folder, readiness
@@ -16,6 +16,10 @@ POD_SUBNET, SERVICE_SUBNET = "10.244.0.0/16", "10.96.0.0/16"
 class Kind:
     name: str
     nodes: int
+
+    def __post_init__(self) -> None:
+        if self.nodes < 1:
+            raise progress.SetupError(f"--nodes {self.nodes}: a cluster has at least one")
 
     @property
     def kubeconfig(self) -> Path:
@@ -49,9 +53,9 @@ class Kind:
             return
         with (
             progress.step(f"cluster {self.name}: load {', '.join(missing)}"),
-            tempfile.TemporaryDirectory(dir=cache.root()) as scratch,
+            cache.scratch() as scratch,
         ):
-            archive = Path(scratch) / "images.tar"
+            archive = scratch / "images.tar"
             engine.current().save(archive, missing)
             self._kind("load", "image-archive", str(archive))
         record.write_text(json.dumps(loaded | wanted))
@@ -100,7 +104,7 @@ def _identity(image: str) -> str:
     return identity
 
 
-def configuration(nodes: int) -> dict[str, object]:
+def configuration(nodes: int) -> dict[str, Any]:
     """A Cluster of kind: one control plane, the other nodes workers."""
     return {
         "kind": "Cluster",
