@@ -97,7 +97,7 @@ class Ollama:
         """The models in memory, those still loading included, by canonical name."""
         answer = await self._call("GET", "/api/ps")
         return {
-            name: Running(model.get("size", 0), model.get("size_vram", 0))
+            name: Running(_bytes(model.get("size")), _bytes(model.get("size_vram")))
             for name, model in _models(answer)
         }
 
@@ -175,12 +175,17 @@ def _models(answer: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 def _installed(model: Mapping[str, Any]) -> Installed:
     details = model.get("details") or {}
     return Installed(
-        digest=model.get("digest", ""),
-        size=model.get("size", 0),
-        parameter_size=details.get("parameter_size", ""),
-        quantization=details.get("quantization_level", ""),
-        name=model.get("name", ""),
+        digest=str(model.get("digest", "")),
+        size=_bytes(model.get("size")),
+        parameter_size=str(details.get("parameter_size", "")),
+        quantization=str(details.get("quantization_level", "")),
+        name=str(model["name"]),
     )
+
+
+def _bytes(value: Any) -> int:
+    """A size; whatever else an Ollama of another version may write there counts as none."""
+    return value if isinstance(value, int) else 0
 
 
 def _object(line: bytes) -> Mapping[str, Any]:

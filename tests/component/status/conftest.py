@@ -74,10 +74,10 @@ class OllamaProcess:
             return False
         return True
 
-    async def create(self, name: str) -> None:
+    async def create(self, name: str, changed: Callable[[bytes], bytes] = bytes) -> None:
         """Make a model of the tests' weights, at once and without a registry."""
         (path,) = MODELS.glob("*.gguf")
-        weights = path.read_bytes()
+        weights = changed(path.read_bytes())
         digest = f"sha256:{sha256(weights).hexdigest()}"
         url = f"{self.origin}/api/blobs/{digest}"
         async with aiohttp.request("POST", url, data=weights, raise_for_status=True):

@@ -1,5 +1,7 @@
 """Decision 5 on a real Ollama: ready tells the truth, and doesn't flap."""
 
+import struct
+
 from component.status.conftest import Gate, OllamaProcess
 
 
@@ -123,3 +125,29 @@ async def test_a_gate_with_ephemeral_storage_pulls_by_itself(gate: Gate, registr
     outcomes = (await gate.get("/metrics"))[1]
     assert 'ollamaserve_pulls_total{outcome="ModelNotFound"} 1.0' in outcomes
     assert 'ollamaserve_pulls_total{outcome="Success"} 1.0' in outcomes
+
+
+async def test_a_model_that_only_embeds_is_warmed_too(gate: Gate, ollama: OllamaProcess) -> None:
+    """Ollama refuses to generate with such a model; loading it by an embedding works."""
+    await ollama.create("embedder", embedding_only)
+    gate.configure(warm("embedder"))
+    await gate.start()
+
+    seen = await gate.until(lambda status: status["ready"])
+
+    assert seen["models"][0]["loaded"]
+
+
+def embedding_only(gguf: bytes) -> bytes:
+    """The weights with a pooling type: that is how Ollama knows an embedding model.
+
+    GGUF, version 3: magic, version, number of tensors, number of pairs, then the pairs, each a
+    length-prefixed key, a type and a value. 32 more bytes keep the tensors' alignment.
+    """
+    key, uint32 = b"llama.pooling_type", 4
+    pooling = struct.pack(f"<Q{len(key)}sII", len(key), key, uint32, 1)
+    name, string = b"general.description", 8
+    filler = bytes(-(len(pooling) + 8 + len(name) + 4 + 8) % 32)
+    described = struct.pack(f"<Q{len(name)}sIQ", len(name), name, string, len(filler)) + filler
+    (pairs,) = struct.unpack_from("<Q", gguf, 16)
+    return gguf[:16] + struct.pack("<Q", pairs + 2) + pooling + described + gguf[24:]
