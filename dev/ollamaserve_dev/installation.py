@@ -12,10 +12,11 @@ from typing import Any
 
 import yaml
 
-from ollamaserve_dev import install, registry
+from ollamaserve_dev import engine, install, registry
 from ollamaserve_dev.images import Images
 from ollamaserve_dev.kubectl import Kubectl
 
+OPERATOR = "ollamaserve-operator"
 REPOSITORY = Path(__file__).parents[2]
 MODELS = REPOSITORY / "tests/models"
 REGISTRY = "registry.models:5000"
@@ -39,14 +40,21 @@ def install_operator(kubectl: Kubectl, images: Images) -> None:
     system = kubectl.within("ollamaserve-system")
     system.run("apply", "--filename=-", stdin=text)
     kubectl.run("wait", "--for=condition=Established", "crd/ollamaserves.ollamaserve.dev")
-    rollout = ("rollout", "status", "deployment/ollamaserve-operator", "--timeout=120s")
-    system.run(*rollout)
+    system.patch("deployment", OPERATOR, _built(images.operator))
+    system.run("rollout", "status", f"deployment/{OPERATOR}", "--timeout=120s")
+
+
+def _built(image: str) -> dict[str, Any]:
+    """A patch that rolls the operator out again where its image was built anew under its tag."""
+    annotations = {"ollamaserve.dev/build": engine.current().image_id(image)}
+    return {"spec": {"template": {"metadata": {"annotations": annotations}}}}
 
 
 def install_registry(kubectl: Kubectl, images: Images) -> None:
     """A model registry in the namespace `models`, reached under two host names."""
     within = kubectl.within("models")
-    within.apply(*registry_manifests(images.sidecar))
+    # Server-side: the model is larger than the annotation of a client-side apply may be.
+    within.apply(*registry_manifests(images.sidecar), server_side=True)
     within.run("rollout", "status", "deployment/registry", "--timeout=120s")
 
 

@@ -52,8 +52,9 @@ class Kubectl:
             raise KubectlError(f"kubectl {' '.join(words)}: {done.stderr.strip()}")
         return done.stdout
 
-    def apply(self, *manifests: Mapping[str, Any]) -> None:
-        self.run("apply", "--filename=-", stdin=yaml.safe_dump_all(manifests))
+    def apply(self, *manifests: Mapping[str, Any], server_side: bool = False) -> None:
+        how = f"--server-side={str(server_side).lower()}"
+        self.run("apply", how, "--filename=-", stdin=yaml.safe_dump_all(manifests))
 
     def get(self, kind: str, name: str) -> Body | None:
         text = self.run("get", kind, name, "--output=json", "--ignore-not-found")
