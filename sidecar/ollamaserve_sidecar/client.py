@@ -24,6 +24,7 @@ KEEP_ALIVE = 75.0
 HEAD_TIMEOUT = 10.0
 STALL_TIMEOUT = 60.0
 LINGER = 1.0
+UPLOAD_LINGER = 30.0
 CLIENT_GONE = 499
 _NO_CONTENT = b"HTTP/1.1 204 No Content\r\nVary: Origin\r\n"
 _CLOSE = b"Connection: close\r\n"
@@ -52,7 +53,7 @@ class Client(asyncio.Protocol):
         self._gate = gate
         self._buffer = b""
         self._exchange: Exchange | None = None
-        self._admitted: Admitted
+        self._admitted: Admitted | None = None
         self._begun = self._marked = self._deadline = 0.0
         self._mark: tuple[str, int] | None = None
         self._head_begun = self._lingering = self._paused = False
@@ -69,6 +70,8 @@ class Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer = self._buffer + data if self._buffer else data
         if self._lingering:
+            if self._admitted:
+                self._buffer = b""
             self._pace()
         elif self._exchange:
             self.pump()
@@ -250,6 +253,7 @@ class Client(asyncio.Protocol):
     # Ends.
 
     def _settle(self, *, close: bool) -> None:
+        self._admitted = None
         if close:
             self._finish(uploaded=False)
         else:
@@ -266,16 +270,21 @@ class Client(asyncio.Protocol):
         gate = self._gate
         gate.drain.left()
         elapsed = gate.loop.time() - self._begun
-        gate.metrics.request(self._admitted.token, self._admitted.label, status, elapsed)
+        admitted = cast("Admitted", self._admitted)
+        gate.metrics.request(admitted.token, admitted.label, status, elapsed)
 
     def _finish(self, *, uploaded: bool) -> None:
-        """Close, but let a client that is still sending read the answer before the reset."""
+        """Close, but let a client that is still sending read the answer before the reset.
+
+        Many read only when they have sent everything, so what an admitted one sends is swallowed
+        for longer; who wasn't let in is read for 64 KiB more at most.
+        """
         self._lingering = True
         if uploaded and not self._buffer:
             self.transport.close()
             return
         self._buffer = b""
-        self._deadline = self._gate.loop.time() + LINGER
+        self._deadline = self._gate.loop.time() + (UPLOAD_LINGER if self._admitted else LINGER)
         if self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()
         else:

@@ -274,3 +274,17 @@ async def test_connection_close_is_honoured(rig: Rig) -> None:
     assert (await client.answer()).headers["connection"] == "close"
     assert await client.rest() == b""
     assert rig.gate.pool.idle == 1
+
+
+async def test_an_early_answer_reaches_a_client_that_reads_last(rig: Rig) -> None:
+    """P9: many clients read only when all is sent: the rest of an upload is swallowed for them."""
+    client = await rig.connect()
+    size = 32 << 20
+    await client.send(UPLOAD + b"Content-Length: %d\r\n\r\n" % size)
+    server = await rig.upstream.accept()
+    await server.until(b"\r\n\r\n")
+    await server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nexists")
+    await rig.metrics.next()
+    await client.send(b"x" * size)
+
+    assert (await client.answer("POST")).body == b"exists"
