@@ -111,7 +111,7 @@ def main() -> int:
     except Refused as error:
         return _say(_remedy(error), 1)
     except Transient as error:
-        return _say(error, 1)
+        return _say(f"the API server isn't ready: {error}", 1)
     return 0
 
 

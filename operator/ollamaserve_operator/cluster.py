@@ -238,7 +238,8 @@ class Cluster:
             )
         except (aiohttp.ClientError, OSError) as error:
             self._observe(verb, kind.name, 0)
-            raise Transient(f"{verb} {kind.name} {name}: {type(error).__name__}") from None
+            what = f"{verb} {kind.name} {name}".strip()
+            raise Transient(f"{what}: {type(error).__name__}") from None
         self._observe(verb, kind.name, code)
         if code == HTTPStatus.UNAUTHORIZED:
             self._connection.forget()

@@ -58,7 +58,7 @@ OLLAMA_SERVE = Kind(
     names.GROUP,
     names.VERSION,
     names.PLURAL,
-    _SEEN | {Verb.GET},
+    _SEEN,
     {"status": frozenset({Verb.PATCH})},
 )
 SECRET = Kind("Secret", "", "v1", "secrets", _OWNED)

@@ -24,6 +24,7 @@ from ollamaserve_operator.reports import Reports
 Body = dict[str, Any]
 
 ROUNDS = 4
+CONFLICT = 20.0  # seconds: no watch tells when an object that isn't ours goes away
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,8 @@ class Reconciler:
         for failure in failures:
             if isinstance(failure.error, Transient):
                 raise failure.error
-        return delay
+        conflict = any(isinstance(failure.error, NameConflict) for failure in failures)
+        return min(delay, CONFLICT) if conflict else delay
 
     def _observe(self, key: Key) -> Observed:
         bodies = self._cache.bodies(key)
