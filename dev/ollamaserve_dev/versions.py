@@ -9,7 +9,11 @@ ETCD = "v3.6.4"
 COREDNS = "v1.13.2"
 LOCAL_PATH_PROVISIONER = "v0.0.30"
 KIND = "v0.33.0"
-NODE_IMAGE = "docker.io/kindest/node:v1.34.0"
+# The stock node image nearest to KUBERNETES whose digest kind's releases (v0.30.0) name.
+NODE_IMAGE = (
+    "docker.io/kindest/node:v1.34.0"
+    "@sha256:7416a61b42b1662ca6ca89f02028ac133a309a2a30ba309614e8ec94d976dc5a"
+)
 KWOK = "v0.8.0"
 OLLAMA = "0.17.4"
 OLLAMA_IMAGE = f"docker.io/ollama/ollama:{OLLAMA}"

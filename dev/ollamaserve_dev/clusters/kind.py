@@ -9,6 +9,7 @@ from ollamaserve_dev import cache, engine, nodeimage, progress, tools
 from ollamaserve_dev.clusters import folder, readiness
 from ollamaserve_dev.clusters.cluster import Cluster
 
+DOWN = "python -m ollamaserve_dev cluster down"
 POD_SUBNET, SERVICE_SUBNET = "10.244.0.0/16", "10.96.0.0/16"
 
 
@@ -27,18 +28,31 @@ class Kind:
 
     def up(self) -> Cluster:
         folder.claim(self.name, "kind")
-        if self._exists() and not readiness.answers(self.kubeconfig):
-            progress.console.print(f"cluster {self.name} doesn't answer any more: made anew")
-            self._delete()
-        if not self._exists():
-            self._create()
+        with cache.locked(f"cluster-{self.name}"):
+            self._ensure()
         with progress.step(f"cluster {self.name}: nodes, DNS and storage"):
             readiness.wait(self.kubeconfig)
         return Cluster(self.name, self.kubeconfig, self.load_image)
 
+    def _ensure(self) -> None:
+        there = len(self._containers("--all"))
+        if there and not readiness.answers(self.kubeconfig):
+            progress.console.print(f"cluster {self.name} doesn't answer any more: made anew")
+            self._delete()
+        elif there not in {0, self.nodes}:
+            raise progress.SetupError(
+                f"cluster {self.name} is up with {there} node(s), not {self.nodes}: use another "
+                f"--name, or take it down with `{DOWN} --name {self.name}`"
+            )
+        if not self._containers("--all"):
+            self._create()
+
     def down(self) -> None:
-        with progress.step(f"cluster {self.name}: down"):
-            if self._exists():
+        with (
+            progress.step(f"cluster {self.name}: down"),
+            cache.locked(f"cluster-{self.name}"),
+        ):
+            if self._containers("--all"):
                 self._delete()
             folder.forget(self.name)
             engine.leave_nothing(engine.current())
@@ -66,9 +80,6 @@ class Kind:
             log=f"kind-{words[0]}-{self.name}",
             env=engine.current().environment(),
         )
-
-    def _exists(self) -> bool:
-        return bool(self._containers("--all"))
 
     def _containers(self, *options: str) -> list[str]:
         label = f"--filter=label=io.x-k8s.kind.cluster={self.name}"
