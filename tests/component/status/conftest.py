@@ -7,7 +7,7 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -31,15 +31,19 @@ async def until(holds: Callable[[], Awaitable[bool]], seconds: float = BOUND) ->
 
 @asynccontextmanager
 async def process(*command: str | Path, **environment: str) -> AsyncIterator[Process]:
-    """A program with this environment beside ours; it doesn't outlive the block."""
+    """A program with this environment beside ours; it and its children don't outlive the block."""
     running = await asyncio.create_subprocess_exec(
-        *command, env=os.environ | environment, stdout=DEVNULL, stderr=DEVNULL
+        *command,
+        env=os.environ | environment,
+        stdout=DEVNULL,
+        stderr=DEVNULL,
+        start_new_session=True,
     )
     try:
         yield running
     finally:
-        if running.returncode is None:
-            running.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
         await running.wait()
 
 
@@ -85,7 +89,7 @@ class OllamaProcess:
         await self.ask("/api/create", model=name, files={path.name: digest}, system=name)
 
     async def kill(self) -> None:
-        """SIGKILL, as the out-of-memory killer does it."""
+        """SIGKILL to all of it, as the end of its container does."""
         await self.running.aclose()
 
     async def ask(self, path: str, **body: Any) -> bytes:
