@@ -79,7 +79,7 @@ class Engine:
         """Whether `image` is here or its registry answers; asked once, and briefly."""
         if self.image_id(image):
             return True
-        with progress.step(f"is {image} in reach?"):
+        with progress.step(f"is {image.partition('@')[0]} in reach?"):
             answer = self.ask("manifest", "inspect", image, seconds=SECONDS_TO_ASK_A_REGISTRY)
         return answer is not None
 

@@ -25,7 +25,12 @@ def settings() -> Mapping[str, str]:
     storage, containers = folder / "storage.conf", folder / "containers.conf"
     _write(storage, storage_conf(folder / "storage", runtime_folder()))
     _write(containers, containers_conf(network, runtime_folder(), mine, files))
-    return {"CONTAINERS_STORAGE_CONF": str(storage), "CONTAINERS_CONF": str(containers)}
+    return {
+        "CONTAINERS_STORAGE_CONF": str(storage),
+        "CONTAINERS_CONF": str(containers),
+        # Firewall chains are named after the network's name: two caches must not share one.
+        "KIND_EXPERIMENTAL_PODMAN_NETWORK": f"kind-{mine:08x}",
+    }
 
 
 def runtime_folder() -> Path:
@@ -46,8 +51,9 @@ def storage_conf(graph: Path, run: Path) -> str:
 def containers_conf(networks: Path, run: Path, mine: int, files: int) -> str:
     """See containers.conf(5). `mine` picks the subnets; `files` is the hard limit of open files.
 
-    runc, because crun refuses the hybrid cgroup layout; the limits are written out, because
-    podman's own defaults can't be set where CAP_SYS_RESOURCE is missing.
+    The subnets stay clear of 10.244.0.0/16, where kind's pods are.     runc, because crun refuses the
+    hybrid cgroup layout; the limits are written out, because podman's own defaults can't be set
+    where CAP_SYS_RESOURCE is missing.
     """
     return f"""\
 [engine]
@@ -59,7 +65,7 @@ tmp_dir = "{run}/libpod"
 network_backend = "netavark"
 network_config_dir = "{networks}"
 default_subnet = "10.{128 + mine % 64}.0.0/24"
-default_subnet_pools = [{{"base" = "10.{192 + mine % 62}.0.0/16", "size" = 24}}]
+default_subnet_pools = [{{"base" = "10.{192 + mine % 48}.0.0/16", "size" = 24}}]
 [containers]
 pids_limit = 0
 default_ulimits = ["nofile={files}:{files}", "nproc=32768:32768"]
