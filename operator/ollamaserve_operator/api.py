@@ -37,59 +37,6 @@ RESERVED_ENV = frozenset(
 )
 
 
-class ConditionType(StrEnum):
-    ACCEPTED = "Accepted"
-    STORAGE_READY = "StorageReady"
-    MODELS_PULLED = "ModelsPulled"
-    AVAILABLE = "Available"
-    READY = "Ready"
-    STALLED = "Stalled"
-
-
-class Reason(StrEnum):
-    """Reasons are API: scripts match on them, so they are never renamed."""
-
-    ACCEPTED = "Accepted"
-    INVALID_SPEC = "InvalidSpec"
-    NAME_CONFLICT = "NameConflict"
-    REFUSED = "Refused"
-
-    BOUND = "Bound"
-    EPHEMERAL = "Ephemeral"
-    PENDING = "Pending"
-    WAITING_FOR_BINDING = "WaitingForBinding"
-    EXPANSION_NOT_SUPPORTED = "ExpansionNotSupported"
-    VOLUME_LOST = "VolumeLost"
-
-    PULLED = "Pulled"
-    PULLING = "Pulling"
-    PULL_FAILED = "PullFailed"
-    MODEL_NOT_FOUND = "ModelNotFound"
-    PULL_DENIED = "PullDenied"
-    DIGEST_MISMATCH = "DigestMismatch"
-    DISK_FULL = "DiskFull"
-    OLLAMA_UNREACHABLE = "OllamaUnreachable"
-    INVALID_CONFIGURATION = "InvalidConfiguration"
-    MODELS_MISSING = "ModelsMissing"
-
-    AVAILABLE = "Available"
-    STARTING = "Starting"
-    LOADING = "Loading"
-    LOAD_FAILED = "LoadFailed"
-    NOT_ACCELERATED = "NotAccelerated"
-    UNSCHEDULABLE = "Unschedulable"
-    IMAGE_PULL_FAILED = "ImagePullFailed"
-    CRASH_LOOP = "CrashLoop"
-    OUT_OF_MEMORY = "OutOfMemory"
-    REPLICA_FAILURE = "ReplicaFailure"
-    ROLLING_OUT = "RollingOut"
-    CONTAINER_CONFIG = "ContainerConfig"
-    DRAINING = "Draining"
-    SCALED_TO_ZERO = "ScaledToZero"
-    SUSPENDED = "Suspended"
-    READY = "Ready"
-
-
 class Access(StrEnum):
     READ = "read"
     INFER = "infer"

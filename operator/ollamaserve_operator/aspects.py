@@ -6,12 +6,13 @@ Pure, and each one by itself: none looks at another's finding.
 from collections.abc import Sequence
 
 from ollamaserve_operator import names, quantity
-from ollamaserve_operator.api import Ephemeral, OllamaServe, Reason
+from ollamaserve_operator.api import Ephemeral, OllamaServe
 from ollamaserve_operator.errors import NameConflict, Refused, StepFailure
 from ollamaserve_operator.judgement import Finding, Status, bad, good, unknown
 from ollamaserve_operator.names import Component
 from ollamaserve_operator.observed import Child, Observed
-from ollamaserve_operator.pods import trouble
+from ollamaserve_operator.reasons import Reason
+from ollamaserve_operator.trouble import trouble
 
 CLAIM = "PersistentVolumeClaim"
 
@@ -112,7 +113,7 @@ def first_trouble(serve: OllamaServe, observed: Observed) -> Finding:
                 Reason.REPLICA_FAILURE,
                 f"the pods of Deployment {serve.name} can't be created: {condition['message']}",
             )
-    return bad(Reason.STARTING, "the pods are being created")
+    return bad(Reason.PENDING, "the pods are being created")
 
 
 def rollout(serve: OllamaServe, observed: Observed) -> Finding:
@@ -121,7 +122,7 @@ def rollout(serve: OllamaServe, observed: Observed) -> Finding:
         return good(Reason.AVAILABLE, "")
     deployment = observed.deployment
     if deployment is None:
-        return bad(Reason.STARTING, f"Deployment {names.deployment(serve.name)} isn't there yet")
+        return bad(Reason.PENDING, f"Deployment {names.deployment(serve.name)} isn't there yet")
     status = deployment.status
     seen = status.get("observedGeneration") == deployment.body["metadata"].get("generation")
     updated = status.get("updatedReplicas", 0)

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from ollamaserve_operator.api import ConditionType, Reason
+from ollamaserve_operator.reasons import ConditionType, Reason
 
 LONGEST_MESSAGE = 1000
 

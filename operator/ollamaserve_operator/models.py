@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ollamaserve_operator import names, pull
-from ollamaserve_operator.api import Ephemeral, Model, OllamaServe, Reason
+from ollamaserve_operator.api import Ephemeral, Model, OllamaServe
 from ollamaserve_operator.judgement import Finding, bad, good
 from ollamaserve_operator.names import Component
 from ollamaserve_operator.observed import Job, Observed, Pod
-from ollamaserve_operator.pods import placement_trouble
+from ollamaserve_operator.reasons import Reason
 from ollamaserve_operator.report import ModelReport
+from ollamaserve_operator.trouble import placement_trouble
 
 FAILURES = {
     "ModelNotFound": (Reason.MODEL_NOT_FOUND, "correct its name in spec.models"),

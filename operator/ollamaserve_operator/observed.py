@@ -4,13 +4,16 @@
 makes the facts that `manifests`, `plan` and `status` decide on; those rooms see no raw event.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ollamaserve_operator import names
+from ollamaserve_operator import names, pod
+from ollamaserve_operator.pod import Pod
 from ollamaserve_operator.report import GateReport
+
+__all__ = ["Child", "Job", "Observed", "Pod", "observe", "slim"]
 
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _SINGLE = {
@@ -49,44 +52,6 @@ class Child:
     @property
     def status(self) -> Mapping[str, Any]:
         return self.body.get("status") or {}
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A container that doesn't run, and kubelet's reason: `ImagePullBackOff` and the like."""
-
-    container: str
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Termination:
-    """How a container last ended; `message` is its termination message."""
-
-    container: str
-    exit_code: int
-    reason: str
-    message: str
-    restarts: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pod:
-    """`unschedulable` is the scheduler's message, empty where it has placed the pod."""
-
-    name: str
-    uid: str
-    component: str
-    job: str
-    phase: str
-    ip: str
-    ready: bool
-    deleting: bool
-    created: str
-    unschedulable: str
-    waiting: tuple[Waiting, ...]
-    terminations: tuple[Termination, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +119,7 @@ def observe(
     for body in map(slim, bodies):
         match body["kind"]:
             case "Pod":
-                pods.append(_pod(body))
+                pods.append(pod.pod(body))
             case "Job":
                 jobs.append(_job(body))
             case kind:
@@ -163,7 +128,7 @@ def observe(
         at=at,
         **single,
         jobs=tuple(sorted(jobs, key=lambda job: (job.attempt, job.child.name))),
-        pods=tuple(sorted(pods, key=lambda pod: (pod.created, pod.name))),
+        pods=tuple(sorted(pods, key=lambda each: (each.created, each.name))),
         reports=reports or {},
     )
 
@@ -196,52 +161,6 @@ def _job(body: Mapping[str, Any]) -> Job:
         failure=conditions.get("Failed", {}).get("message", ""),
         finished=_time(ended.get("lastTransitionTime")) if ended else None,
     )
-
-
-def _pod(body: Mapping[str, Any]) -> Pod:
-    metadata, status = body["metadata"], body.get("status") or {}
-    labels = metadata.get("labels") or {}
-    conditions = {c["type"]: c for c in status.get("conditions") or ()}
-    scheduled = conditions.get("PodScheduled", {})
-    containers = tuple(_containers(status))
-    return Pod(
-        name=metadata["name"],
-        uid=metadata.get("uid", ""),
-        component=labels.get(names.COMPONENT, ""),
-        job=labels.get("batch.kubernetes.io/job-name", ""),
-        phase=status.get("phase", "Pending"),
-        ip=status.get("podIP", ""),
-        ready=conditions.get("Ready", {}).get("status") == "True",
-        deleting="deletionTimestamp" in metadata,
-        created=metadata.get("creationTimestamp") or "",
-        unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
-        waiting=tuple(w for c in containers for w in _waiting(c)),
-        terminations=tuple(t for c in containers for t in _termination(c)),
-    )
-
-
-def _containers(status: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield from status.get("initContainerStatuses") or ()
-    yield from status.get("containerStatuses") or ()
-
-
-def _waiting(container: Mapping[str, Any]) -> Iterator[Waiting]:
-    waiting = (container.get("state") or {}).get("waiting")
-    if waiting:
-        yield Waiting(container["name"], waiting.get("reason", ""), waiting.get("message", ""))
-
-
-def _termination(container: Mapping[str, Any]) -> Iterator[Termination]:
-    now = (container.get("state") or {}).get("terminated")
-    ended = now or (container.get("lastState") or {}).get("terminated")
-    if ended:
-        yield Termination(
-            container=container["name"],
-            exit_code=ended.get("exitCode", 0),
-            reason=ended.get("reason", ""),
-            message=ended.get("message", ""),
-            restarts=container.get("restartCount", 0),
-        )
 
 
 def _conditions(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

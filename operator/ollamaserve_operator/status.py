@@ -9,15 +9,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from ollamaserve_operator import judgement, models, names
-from ollamaserve_operator.api import ConditionType, Invalid, OllamaServe, Reason
+from ollamaserve_operator.api import Invalid, OllamaServe
 from ollamaserve_operator.aspects import accepted, available, rollout, storage_ready
 from ollamaserve_operator.errors import StepFailure
-from ollamaserve_operator.judgement import ALARMING, ROLLOUT, WANTED, Finding
+from ollamaserve_operator.judgement import ALARMING, ROLLOUT, Finding
 from ollamaserve_operator.names import Component
 from ollamaserve_operator.observed import Observed
+from ollamaserve_operator.reasons import ConditionType, Reason
 
 SETTLED = 60.0  # seconds
 UNSETTLED = 2.0
+# What only a gate's report can tell of; all else that changes is an event of a watched object.
+AT_WORK = frozenset(
+    {
+        Reason.LOADING,
+        Reason.MODELS_MISSING,
+        Reason.PULLING,
+        Reason.ROLLING_OUT,
+        Reason.STARTING,
+    }
+)
 _DEVICES = ("cpu", "partial", "gpu")  # the slowest first
 
 
@@ -136,12 +147,9 @@ def _flips(previous: Mapping[str, Any], current: Mapping[str, Any]) -> Iterator[
 
 
 def requeue(serve: OllamaServe | Invalid, current: Mapping[str, Any]) -> float:
-    """Seconds until it is worth looking again without an event: soon where pods are at work."""
+    """Seconds until it is worth looking again without an event: soon where gates are at work."""
     ready = next((c for c in current["conditions"] if c["type"] == ConditionType.READY), None)
     if isinstance(serve, Invalid) or ready is None:
         return SETTLED
-    at_work = ready["status"] != "True" and ready["reason"] not in _AT_REST
+    at_work = ready["status"] != "True" and ready["reason"] in AT_WORK
     return UNSETTLED if at_work else SETTLED
-
-
-_AT_REST = judgement.PERMANENT | WANTED

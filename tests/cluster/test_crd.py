@@ -98,7 +98,7 @@ async def _established(server: Server, path: str) -> None:
     async with asyncio.timeout(30):
         while True:
             _, crd = await server.send("GET", path)
-            conditions = crd.get("status", {}).get("conditions", [])
+            conditions = (crd.get("status") or {}).get("conditions") or []
             if any(c["type"] == "Established" and c["status"] == "True" for c in conditions):
                 code, _ = await server.send("GET", SERVES)
                 if code == 200:

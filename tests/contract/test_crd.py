@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from examples import CRD, SAMPLES, parsed, resource, with_identity
-from ollamaserve_operator import api, judgement, names
+from ollamaserve_operator import api, judgement, names, reasons
 
 Schema = dict[str, Any]
 
@@ -202,7 +202,7 @@ def test_reasons_and_messages_fit() -> None:
     """What status writes, the schema takes."""
     condition = EVERY[".status.conditions[]"]["properties"]
 
-    assert max(len(reason) for reason in api.Reason) <= condition["reason"]["maxLength"]
+    assert max(len(reason) for reason in reasons.Reason) <= condition["reason"]["maxLength"]
     assert condition["message"]["maxLength"] > judgement.LONGEST_MESSAGE
     assert set(condition["status"]["enum"]) == {s.value for s in judgement.Status}
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from examples import IMAGES, NOW, parsed, resource, sample, stored
-from ollamaserve_operator import models, names, pods, report
+from ollamaserve_operator import models, names, report, trouble
 from ollamaserve_operator.api import Access as ApiAccess
 from ollamaserve_operator.manifests import children
 from ollamaserve_operator.observed import Observed, observe
@@ -131,7 +131,7 @@ def test_access_levels_are_the_same() -> None:
 
 def test_every_reason_of_the_gate_is_understood() -> None:
     """Each reason in /status has its words for people; Ready needs none."""
-    assert set(pods.REPORTED) == {r.value for r in status.Reason} - {status.Reason.READY.value}
+    assert set(trouble.REPORTED) == {r.value for r in status.Reason} - {status.Reason.READY.value}
 
 
 def test_every_cause_of_a_failed_pull_is_understood() -> None:

@@ -4,14 +4,11 @@ from typing import Any
 
 from ollamaserve_operator import names
 from ollamaserve_operator.api import OllamaServe
-from ollamaserve_operator.manifests.config_map import KEY as CONFIG_KEY
+from ollamaserve_operator.manifests.gate_container import gate_container, gate_volumes
 from ollamaserve_operator.manifests.images import UNRESOLVED, Chosen, Images
 from ollamaserve_operator.manifests.metadata import Manifest, metadata
 from ollamaserve_operator.manifests.ollama_container import (
-    CONTAINER_SECURITY,
     NO_GPU,
-    UPSTREAM,
-    environment,
     ollama_container,
     on_one_node,
     placement,
@@ -22,8 +19,6 @@ from ollamaserve_operator.observed import Observed
 
 GRACE_AFTER_DRAIN = 15  # seconds: 5 of accepting, 2 for the drain's waiter, and room
 PROGRESS_DEADLINE = 86_400  # seconds: a first pull of a big model may take hours
-TOKENS_PATH = "/etc/ollamaserve/tokens"
-CONFIG_PATH = "/etc/ollamaserve/config"
 
 
 def deployment(serve: OllamaServe, images: Images, observed: Observed) -> Manifest:
@@ -66,50 +61,9 @@ def _template(serve: OllamaServe, images: Chosen) -> dict[str, Any]:
         "spec": {
             **placement(serve),
             "terminationGracePeriodSeconds": serve.gate.drain_timeout + GRACE_AFTER_DRAIN,
-            "containers": [_gate(serve, images.gate), _ollama(serve, images.ollama)],
-            "volumes": [*volumes(serve), _tokens(serve), _config(serve)],
+            "containers": [gate_container(serve, images.gate), _ollama(serve, images.ollama)],
+            "volumes": [*volumes(serve), *gate_volumes(serve)],
         },
-    }
-
-
-def _gate(serve: OllamaServe, image: str) -> dict[str, Any]:
-    return {
-        "name": names.GATE_CONTAINER,
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "args": ["serve"],
-        "env": environment(
-            {
-                "GATE_TOKENS_DIR": TOKENS_PATH,
-                "GATE_CONFIG": f"{CONFIG_PATH}/{CONFIG_KEY}",
-                "GATE_LISTEN": f":{names.DOOR_PORT}",
-                "GATE_STATUS_LISTEN": f":{names.STATUS_PORT}",
-                "GATE_UPSTREAM": UPSTREAM,
-                "GATE_DRAIN_TIMEOUT": str(serve.gate.drain_timeout),
-            }
-        ),
-        "resources": dict(serve.gate.resources),
-        "securityContext": CONTAINER_SECURITY,
-        "ports": [
-            {"name": "door", "containerPort": names.DOOR_PORT, "protocol": "TCP"},
-            {"name": "status", "containerPort": names.STATUS_PORT, "protocol": "TCP"},
-        ],
-        "startupProbe": _probe("/livez", period=1, failures=60),
-        "livenessProbe": _probe("/livez", period=10, failures=6),
-        "readinessProbe": _probe("/readyz", period=2, failures=2),
-        "volumeMounts": [
-            {"name": "tokens", "mountPath": TOKENS_PATH, "readOnly": True},
-            {"name": "config", "mountPath": CONFIG_PATH, "readOnly": True},
-        ],
-    }
-
-
-def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
-    return {
-        "httpGet": {"path": path, "port": names.STATUS_PORT, "scheme": "HTTP"},
-        "periodSeconds": period,
-        "timeoutSeconds": 5,
-        "failureThreshold": failures,
     }
 
 
@@ -156,23 +110,3 @@ def _resources(serve: OllamaServe) -> dict[str, Any]:
         return dict(serve.resources)
     limits = serve.resources.get("limits", {}) | {serve.gpu.resource: str(serve.gpu.count)}
     return {**serve.resources, "limits": limits}
-
-
-def _tokens(serve: OllamaServe) -> dict[str, Any]:
-    """Only the keys that are named, with what rotation puts beside them (decision 11, G5)."""
-    keys = [token.key + end for token in serve.auth.tokens for end in ("", "_PREVIOUS", "_NEXT")]
-    source = {
-        "secretName": names.token_secret(serve),
-        "optional": True,
-        "defaultMode": 0o440,
-        "items": [{"key": key, "path": key} for key in keys],
-    }
-    return {"name": "tokens", "secret": source}
-
-
-def _config(serve: OllamaServe) -> dict[str, Any]:
-    source = {
-        "name": names.config_map(serve.name),
-        "items": [{"key": CONFIG_KEY, "path": CONFIG_KEY}],
-    }
-    return {"name": "config", "configMap": source}

@@ -103,6 +103,7 @@ def _pull(serve: OllamaServe, image: str) -> dict[str, Any]:
                 "GATE_STATUS_LISTEN": f":{names.STATUS_PORT}",
             }
         ),
+        "resources": dict(serve.gate.resources),
         "securityContext": CONTAINER_SECURITY,
         "ports": [{"name": "status", "containerPort": names.STATUS_PORT, "protocol": "TCP"}],
     }

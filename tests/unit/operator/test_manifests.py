@@ -233,8 +233,8 @@ REACHES: dict[str, tuple[Body, Callable[[Rendered], Any], Any]] = {
     ),
     "gate.resources": (
         {"gate": {"resources": {"limits": {"memory": "1Gi"}}}},
-        lambda r: r.container("gate")["resources"],
-        {"limits": {"memory": "1Gi"}},
+        lambda r: (r.container("gate")["resources"], r.container("pull")["resources"]),
+        ({"limits": {"memory": "1Gi"}}, {"limits": {"memory": "1Gi"}}),
     ),
     "service.type": (
         {"service": {"type": "NodePort"}},

@@ -6,7 +6,8 @@ import pytest
 
 from examples import NOW
 from ollamaserve_operator import names
-from ollamaserve_operator.observed import Termination, Waiting, observe, slim
+from ollamaserve_operator.observed import observe, slim
+from ollamaserve_operator.pod import Termination, Waiting
 
 Body = dict[str, Any]
 

@@ -13,15 +13,17 @@ from hypothesis import strategies as st
 
 from examples import IMAGES, NOW, parsed, resource, stored
 from ollamaserve_operator import api, names, status
-from ollamaserve_operator.api import ConditionType, Invalid, OllamaServe, Reason
+from ollamaserve_operator.api import Invalid, OllamaServe
 from ollamaserve_operator.errors import NameConflict, Refused, StepFailure, Transient
 from ollamaserve_operator.judgement import ALARMING, LONGEST_MESSAGE, PERMANENT
 from ollamaserve_operator.manifests import children
 from ollamaserve_operator.observed import Observed, observe
+from ollamaserve_operator.reasons import ConditionType, Reason
 from ollamaserve_operator.report import GateReport, ModelReport
 
 Body = dict[str, Any]
 
+ABSENT: Body = {"phase": "never made"}
 GATE = {"name": "gate", "state": {"running": {}}}
 
 
@@ -85,6 +87,8 @@ class Scene:
         if "PersistentVolumeClaim" in self.bodies:
             bound = {"phase": "Bound", "capacity": {"storage": "30Gi"}}
             self.bodies["PersistentVolumeClaim"]["status"] = bound | (claim or {})
+        if claim == ABSENT:
+            del self.bodies["PersistentVolumeClaim"], self.bodies["Job"]
         if "Job" in self.bodies and job:
             when = NOW.strftime("%Y-%m-%dT%H:%M:%SZ")
             ended = {"type": job, "status": "True", "lastTransitionTime": when, "message": "failed"}
@@ -164,6 +168,8 @@ def told(reason: str, message: str = "", **model: Any) -> dict[str, GateReport]:
     models = (ModelReport("llama2:7b", **model),)
     return {"llama-1": GateReport(reason=reason, message=message, models=models)}
 
+
+QUOTA = refused("PersistentVolumeClaim", "llama-models", "exceeded quota")
 
 # What went wrong: the scene, the reason of Ready, words that have to be in its message.
 NIGHT: dict[str, tuple[Scene, str, tuple[str, ...]]] = {
@@ -268,7 +274,17 @@ NIGHT: dict[str, tuple[Scene, str, tuple[str, ...]]] = {
         ("pod llama-1", "llama2:7b"),
     ),
     "starting": (Scene(pods=[server()]), "Starting", ("pod llama-1 is starting",)),
-    "no pod yet": (Scene(pods=[]), "Starting", ("being created",)),
+    "creating": (
+        Scene(pods=[server(phase="Pending", containers=[waiting("gate", "ContainerCreating")])]),
+        "Pending",
+        ("pod llama-1", "being created"),
+    ),
+    "no claim": (
+        Scene(pods=[], job="", claim=ABSENT, failures=[QUOTA]),
+        "Refused",
+        ("refuses the claim", "exceeded quota"),
+    ),
+    "no pod yet": (Scene(pods=[]), "Pending", ("being created",)),
     "suspended": (Scene(suspend=True, pods=[]), "Suspended", ("spec.suspend is true",)),
     "to zero": (Scene(replicas=0, pods=[]), "ScaledToZero", ("spec.replicas is 0",)),
     "claim": (
@@ -437,7 +453,15 @@ def test_transient_failure_is_no_condition() -> None:
 
 @pytest.mark.parametrize(
     ("name", "seconds"),
-    [("pulling", 2), ("loading", 2), ("no GPU left", 2), ("suspended", 60), ("no such model", 60)],
+    [
+        ("pulling", 2),
+        ("loading", 2),
+        ("no GPU left", 60),
+        ("creating", 60),
+        ("rollout", 2),
+        ("suspended", 60),
+        ("no such model", 60),
+    ],
 )
 def test_when_to_look_again(name: str, seconds: float) -> None:
     """Soon while pods are at work, rarely where only a person or a spec can change things."""

@@ -6,9 +6,10 @@ Pure. The scheduler's and kubelet's own words are quoted; what to do about them 
 import re
 
 from ollamaserve_operator import names
-from ollamaserve_operator.api import OllamaServe, Reason
+from ollamaserve_operator.api import OllamaServe
 from ollamaserve_operator.judgement import Finding, bad
-from ollamaserve_operator.observed import Pod, Termination, Waiting
+from ollamaserve_operator.pod import Pod, Termination, Waiting
+from ollamaserve_operator.reasons import Reason
 from ollamaserve_operator.report import GateReport
 
 _IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
@@ -26,8 +27,10 @@ def trouble(pod: Pod, report: GateReport | None, serve: OllamaServe) -> Finding:
     killed = next((t for t in pod.terminations if t.reason == "OOMKilled"), None)
     if killed:
         return _out_of_memory(pod, killed)
+    if pod.phase == "Pending":
+        return bad(Reason.PENDING, f"pod {pod.name} is starting: its containers are being created")
     if report is None or not report.reason:
-        return bad(Reason.STARTING, f"pod {pod.name} is starting ({pod.phase})")
+        return bad(Reason.STARTING, f"pod {pod.name} is starting")
     return _reported(pod, report)
 
 
