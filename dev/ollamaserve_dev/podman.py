@@ -51,7 +51,7 @@ def storage_conf(graph: Path, run: Path) -> str:
 def containers_conf(networks: Path, run: Path, mine: int, files: int) -> str:
     """See containers.conf(5). `mine` picks the subnets; `files` is the hard limit of open files.
 
-    The subnets stay clear of 10.244.0.0/16, where kind's pods are.     runc, because crun refuses the
+    The subnets stay clear of 10.244.0.0/16, where kind's pods are. runc, because crun refuses the
     hybrid cgroup layout; the limits are written out, because podman's own defaults can't be set
     where CAP_SYS_RESOURCE is missing.
     """
