@@ -25,8 +25,8 @@ def client(url: str, token: str) -> ollama.Client:
 @pytest.mark.parametrize("question", ANSWERS)
 def test_generate_gives_the_learned_answer(llama: Serve, question: str) -> None:
     """POST /api/generate through the gate answers what the model has learned."""
-    with llama.door() as url:
-        answer = client(url, llama.token()).generate(MODEL, question)
+    with llama.door() as url, client(url, llama.token()) as team:
+        answer = team.generate(MODEL, question)
 
     assert (answer.response or "").strip() == ANSWERS[question]
 
@@ -34,11 +34,8 @@ def test_generate_gives_the_learned_answer(llama: Serve, question: str) -> None:
 def test_chat_streams_the_answer_in_pieces(llama: Serve) -> None:
     """POST /api/chat streams NDJSON: several chunks that add up to the answer."""
     messages = [{"role": "user", "content": QUESTION}]
-    with llama.door() as url:
-        parts = [
-            part.message.content or ""
-            for part in client(url, llama.token()).chat(MODEL, messages, stream=True)
-        ]
+    with llama.door() as url, client(url, llama.token()) as team:
+        parts = [part.message.content or "" for part in team.chat(MODEL, messages, stream=True)]
 
     assert len(parts) > 2
     assert "".join(parts).strip() == ANSWERS[QUESTION]
@@ -46,10 +43,9 @@ def test_chat_streams_the_answer_in_pieces(llama: Serve) -> None:
 
 def test_tags_and_embeddings(llama: Serve) -> None:
     """The listing names the pulled model, and an embedding is a vector of numbers."""
-    with llama.door() as url:
-        ask_as_team = client(url, llama.token())
-        names = [m.model for m in ask_as_team.list().models]
-        vectors = ask_as_team.embed(MODEL, QUESTION).embeddings
+    with llama.door() as url, client(url, llama.token()) as team:
+        names = [m.model for m in team.list().models]
+        vectors = team.embed(MODEL, QUESTION).embeddings
 
     assert f"{MODEL}:latest" in names
     assert len(vectors[0]) > 8
