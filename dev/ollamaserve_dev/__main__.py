@@ -86,8 +86,9 @@ def _images(given: argparse.Namespace) -> None:
 def _clean() -> None:
     for name, kind in folder.known().items():
         clusters.provider(kind, name=name).down()
-    with progress.step("remove our images"):
-        engine.current().forget_all(images.PREFIX)
+    if shutil.which("docker") or shutil.which("podman"):
+        with progress.step("remove our images"):
+            engine.current().forget_all(images.PREFIX)
     with progress.step("remove the compiler's cache and what an interrupted build left"):
         for name in ("go/build", "scratch"):
             shutil.rmtree(cache.root() / name, ignore_errors=True)

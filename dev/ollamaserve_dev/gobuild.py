@@ -88,7 +88,9 @@ def source(module: str, path: str) -> Path:
     folder = DEV / module
     progress.run(("go", "mod", "download", path), log=f"go-download-{module}", env=env, cwd=folder)
     words = ("go", "list", "-m", "-f", "{{.Dir}}", path)
-    found = subprocess.run(words, env=env, cwd=folder, text=True, stdout=-1, check=True)
+    found = subprocess.run(
+        words, env=env, cwd=folder, text=True, stdout=subprocess.PIPE, check=True
+    )
     return Path(found.stdout.strip())
 
 
