@@ -7,6 +7,7 @@ why it was called, or where an earlier call was killed. The queue calls it, one 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -77,10 +78,9 @@ class Reconciler:
         return min(delay, CONFLICT) if conflict else delay
 
     def _observe(self, key: Key) -> Observed:
-        bodies = self._cache.bodies(key)
-        seen = observed.observe(bodies, at=self._clock())
+        seen = observed.observe(self._cache.bodies(key), at=self._clock())
         reports = self._reports.of(seen.pods, lambda: self._again(key))
-        return observed.observe(bodies, at=seen.at, reports=reports)
+        return replace(seen, reports=reports)
 
     async def _carry_out(self, key: Key, serve: OllamaServe) -> tuple[StepFailure, ...]:
         """Every step, each on its own: one that fails stops no other.
