@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from ollamaserve_dev import cache
 
@@ -26,7 +27,7 @@ class SetupError(RuntimeError):
 @contextmanager
 def step(title: str) -> Iterator[None]:
     """Print `title`, and its time when the block ends."""
-    started = time.monotonic()
+    started, title = time.monotonic(), escape(title)
     console.print(f"[bold]==>[/] {title}")
     try:
         yield
@@ -85,7 +86,7 @@ def _shown(output: Iterator[str] | tuple[()], expected: int) -> Iterator[str]:
         for count, line in enumerate(output, start=1):
             yield line
             share = f"{min(99, 100 * count // expected)} % " if expected else ""
-            status.update(f"{share}{line.strip()[:100]}")
+            status.update(escape(f"{share}{line.strip()[:100]}"))
             if not console.is_terminal and time.monotonic() - last > SECONDS_BETWEEN_LINES:
                 last = time.monotonic()
                 console.print(f"    … {share}{line.strip()[:100]}", markup=False)
