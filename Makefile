@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 OLLAMASERVE_CACHE ?= $(HOME)/.cache/ollamaserve
 PYTHON ?= python3
+CLUSTER ?= demo
 VENV := $(OLLAMASERVE_CACHE)/venv-$(shell cat requirements/dev.txt <($(PYTHON) --version) | sha256sum | cut -c1-12)
 PY := $(VENV)/bin/python
 export OLLAMASERVE_CACHE
@@ -34,14 +35,17 @@ format: venv ## rewrite the code in the house format
 lock: venv ## compile requirements/*.txt again from the pyproject.toml files
 	$(PY) -m ollamaserve_dev.lock
 
+install: venv ## the operator into the cluster of your kubectl context (REGISTRY=… has its images)
+	@$(PY) -m ollamaserve_dev.install --print --registry=$(REGISTRY) | kubectl apply -f -
+
 install-yaml: venv ## write deploy/install.yaml from the CRD and deploy/operator.yaml
 	$(PY) -m ollamaserve_dev.install
 
 demo: venv ## from nothing to an answer through the gate (MODEL=smollm:135m for a public model)
-	@$(PY) -m ollamaserve_dev.demo --model="$(MODEL)"
+	@$(PY) -m ollamaserve_dev.demo --cluster=$(CLUSTER) --model=$(MODEL)
 
 demo-down: venv ## remove the demo's cluster
-	@$(PY) -m ollamaserve_dev.demo --down
+	@$(PY) -m ollamaserve_dev.demo --cluster=$(CLUSTER) --down
 
 test: check ## everything that CI runs, clusters included (ARGS=tests/unit for a part)
 	$(PY) -m pytest $(ARGS)
@@ -58,4 +62,4 @@ cluster-down: venv ## take it down, leaving nothing of it (ARGS="--name demo")
 clean: venv ## remove every local cluster and image; says what it keeps
 	$(PY) -m ollamaserve_dev clean
 
-.PHONY: help venv check format lock install-yaml test demo demo-down images cluster-up cluster-down clean
+.PHONY: install help venv check format lock install-yaml test demo demo-down images cluster-up cluster-down clean

@@ -102,9 +102,9 @@ def show_answer(kubectl: Kubectl, model: str) -> None:
         out.print(f"  {line}", markup=False)
 
 
-def installed(*, offline: bool) -> Kubectl:
-    """A kind cluster of one node with the operator in it, and offline with a model registry."""
-    cluster = clusters.provider("kind", name="demo", nodes=1).up()
+def installed(kind: clusters.Provider, *, offline: bool) -> Kubectl:
+    """The cluster with the operator in it, and offline with a model registry."""
+    cluster = kind.up()
     built = images.build_all()
     for image in built:
         cluster.load_image(image)
@@ -117,9 +117,9 @@ def installed(*, offline: bool) -> Kubectl:
     return kubectl
 
 
-def demo(model: str | None) -> None:
-    """Run every step; `model` is a name of the public library, or None for the tiny one."""
-    kubectl = installed(offline=not model)
+def demo(kind: clusters.Provider, model: str) -> None:
+    """Run every step; `model` is a name of the public library, or empty for the tiny one."""
+    kubectl = installed(kind, offline=not model)
     name = model or installation.registry_model("tiny")
     body = resource(name, insecure=not model)
     with step("kubectl apply"):
@@ -139,14 +139,16 @@ def namespace_manifest() -> Body:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default=None, help="a model of the public library: smollm:135m")
-    parser.add_argument("--down", action="store_true", help="remove the demo's cluster")
+    parser.add_argument("--model", default="", help="a model of the public library: smollm:135m")
+    parser.add_argument("--cluster", default="demo", help="the name of the cluster (demo)")
+    parser.add_argument("--down", action="store_true", help="remove the cluster")
     asked = parser.parse_args()
-    if asked.down:
-        clusters.provider("kind", name="demo", nodes=1).down()
-        return 0
+    kind = clusters.provider("kind", name=asked.cluster, nodes=1)
     try:
-        demo(asked.model or None)
+        if asked.down:
+            kind.down()
+        else:
+            demo(kind, asked.model)
     except (KubectlError, NotYetError, SetupError) as failure:
         out.print(f"[bold red]The demo stopped:[/] {failure}")
         out.print("Look closer with: kubectl -n demo describe ollamaserve llama", markup=False)

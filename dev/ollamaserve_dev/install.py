@@ -4,6 +4,7 @@
 makes the same text with other image names, for clusters where no registry is in reach.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -47,16 +48,29 @@ def _replaced(text: str, line: str, by: str) -> str:
     return text.replace(line, by)
 
 
+def in_registry(registry: str) -> str:
+    """The file's text with our two images in `registry`, as in `registry.example.com/ai`."""
+    ours = (image.replace("localhost/ollamaserve", registry) for image in (OPERATOR, GATE))
+    operator, gate = ours if registry else (OPERATOR, GATE)
+    return render(operator=operator, gate=gate)
+
+
 def main() -> int:
-    """`install` writes deploy/install.yaml; `install --check` fails where it is stale."""
+    """Write deploy/install.yaml; the options print or compare it instead."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail where the file is stale")
+    parser.add_argument("--print", action="store_true", help="print the text, write nothing")
+    parser.add_argument("--registry", default="", help="with --print: where our images are")
+    asked = parser.parse_args()
     target = DEPLOY / "install.yaml"
-    if "--check" not in sys.argv[1:]:
+    if asked.print:
+        print(in_registry(asked.registry), end="")
+    elif not asked.check:
         target.write_text(render())
-        return 0
-    if target.exists() and target.read_text() == render():
-        return 0
-    print("deploy/install.yaml is stale: run `make install-yaml` and commit the result")
-    return 1
+    elif not target.exists() or target.read_text() != render():
+        print("deploy/install.yaml is stale: run `make install-yaml` and commit the result")
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
