@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -106,6 +107,7 @@ _SMUGGLED = re.compile(r"%(?:2[Ff]|25|00)")
 _DOT_SEGMENT = re.compile(r"(?:^|/)\.{1,2}(?:/|$)")
 
 
+@lru_cache(maxsize=256)  # clients ask the same few things; a target is 8 KiB long at most
 def decide(access: Access, method: str, target: str) -> Allowed | Denied | BadTarget:
     """May a token with this access send `method` to `target` (path and query, as received)?"""
     if not _TARGET.fullmatch(target):
