@@ -1,11 +1,15 @@
 """What a gate says of itself on 7861 `/status`: the contract is in docs/architecture.md.
 
-`parse` is forgiving: a report only explains, so a missing field reads as its empty value.
+`parse` is forgiving: a report only explains, so a missing or odd field reads as its empty value,
+and what goes into a status is cut to what its schema takes.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+DIGEST_LENGTH = 71  # sha256: and 64 digits
+WORD_LENGTH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +40,17 @@ class GateReport:
 
 
 def parse(document: Mapping[str, Any]) -> GateReport:
-    acceleration = document.get("acceleration") or {}
+    acceleration = document.get("acceleration")
+    acceleration = acceleration if isinstance(acceleration, Mapping) else {}
     return GateReport(
         mode=str(document.get("mode", "serve")),
         ready=document.get("ready") is True,
         reason=str(document.get("reason", "")),
         message=str(document.get("message", "")),
         draining=document.get("draining") is True,
-        models=tuple(_model(entry) for entry in document.get("models") or ()),
+        models=tuple(_model(entry) for entry in _list(document.get("models"))),
         device=str(acceleration.get("device", "unknown")),
-        vram_bytes=int(acceleration.get("vramBytes") or 0),
+        vram_bytes=_count(acceleration.get("vramBytes")),
     )
 
 
@@ -53,13 +58,26 @@ def _model(entry: Mapping[str, Any]) -> ModelReport:
     return ModelReport(
         name=str(entry.get("name", "")),
         present=entry.get("present") is True,
-        digest=str(entry.get("digest", "")),
-        size_bytes=int(entry.get("sizeBytes") or 0),
-        parameter_size=str(entry.get("parameterSize", "")),
-        quantization=str(entry.get("quantization", "")),
+        digest=str(entry.get("digest", ""))[:DIGEST_LENGTH],
+        size_bytes=_count(entry.get("sizeBytes")),
+        parameter_size=str(entry.get("parameterSize", ""))[:WORD_LENGTH],
+        quantization=str(entry.get("quantization", ""))[:WORD_LENGTH],
         warm=entry.get("warm") is True,
         loaded=entry.get("loaded") is True,
-        vram_bytes=int(entry.get("vramBytes") or 0),
-        pulled_percent=entry.get("pulledPercent"),
+        vram_bytes=_count(entry.get("vramBytes")),
+        pulled_percent=_percent(entry.get("pulledPercent")),
         error=str(entry.get("error", "")),
     )
+
+
+def _list(value: Any) -> list[Mapping[str, Any]]:
+    entries = value if isinstance(value, list) else []
+    return [entry for entry in entries if isinstance(entry, Mapping)]
+
+
+def _count(value: Any) -> int:
+    return max(value, 0) if isinstance(value, int) else 0
+
+
+def _percent(value: Any) -> int | None:
+    return min(max(int(value), 0), 100) if isinstance(value, int | float) else None

@@ -46,20 +46,21 @@ def waiting(name: str, reason: str, message: str = "", last: Body | None = None)
     return {"name": name, "state": state, "lastState": ended, "restartCount": 4}
 
 
-def puller(job: str, message: str, exit_code: int) -> Body:
+def ended_with(message: str, exit_code: int) -> Body:
     ended = {"terminated": {"exitCode": exit_code, "message": message}}
+    return {"containerStatuses": [{"name": "pull", "state": ended}]}
+
+
+def pull_pod(job: str, found: Body) -> Body:
     labels = {names.COMPONENT: "pull", "batch.kubernetes.io/job-name": job}
-    return {
-        "kind": "Pod",
-        "metadata": {"name": f"{job}-x", "labels": labels},
-        "status": {"containerStatuses": [{"name": "pull", "state": ended}]},
-    }
+    return {"kind": "Pod", "metadata": {"name": f"{job}-x", "labels": labels}, "status": found}
 
 
 class Scene:
     """What is observed of a resource: all well, unless a test makes something go wrong.
 
-    `job` is how the pull ended, empty while it runs; `said` the puller's last words and status.
+    `job` is how the pull ended, empty while it runs; `puller` is its pod's status, and `said` the
+    last words and exit status in it.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Scene:
         job: str = "Complete",
         pods: Sequence[Body] | None = None,
         said: tuple[str, int] | None = None,
+        puller: Body | None = None,
         reports: Mapping[str, GateReport] | None = None,
         failures: Sequence[StepFailure] = (),
         claim: Body | None = None,
@@ -94,7 +96,9 @@ class Scene:
             ended = {"type": job, "status": "True", "lastTransitionTime": when, "message": "failed"}
             self.bodies["Job"]["status"] = {"conditions": [ended]}
         if said:
-            self.pods.append(puller(self.bodies["Job"]["metadata"]["name"], *said))
+            puller = ended_with(*said)
+        if puller:
+            self.pods.append(pull_pod(self.bodies["Job"]["metadata"]["name"], puller))
 
     @property
     def observed(self) -> Observed:
@@ -169,6 +173,12 @@ def told(reason: str, message: str = "", **model: Any) -> dict[str, GateReport]:
     return {"llama-1": GateReport(reason=reason, message=message, models=models)}
 
 
+NO_IMAGE = waiting("pull", "ImagePullBackOff", "Back-off gate:1")
+NOT_PLACED = {
+    "type": "PodScheduled",
+    "status": "False",
+    "message": "0/3 nodes are available: 3 node(s) didn't match pod affinity rules.",
+}
 QUOTA = refused("PersistentVolumeClaim", "llama-models", "exceeded quota")
 
 # What went wrong: the scene, the reason of Ready, words that have to be in its message.
@@ -257,6 +267,16 @@ NIGHT: dict[str, tuple[Scene, str, tuple[str, ...]]] = {
         ),
         "Pulling",
         ("llama2:7b (37%)",),
+    ),
+    "pull's image": (
+        Scene(job="", pods=[server()], puller={"containerStatuses": [NO_IMAGE]}),
+        "ImagePullFailed",
+        ("container pull", "Back-off gate:1"),
+    ),
+    "pull without a node": (
+        Scene(job="", pods=[server()], puller={"conditions": [NOT_PLACED]}),
+        "Pending",
+        ("waits for the serving pod's node", "didn't match pod affinity rules"),
     ),
     "pull is repeated": (
         Scene(job="", pods=[server()], said=(json.dumps(RESET), 1)),
