@@ -60,29 +60,32 @@ class Gate:
         self._empty = asyncio.Event()
         self.loop: asyncio.AbstractEventLoop
         self._listen = config.listen
-        self._server: asyncio.Server
-        self._sweeper: asyncio.TimerHandle
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Raises OSError where GATE_LISTEN can't be bound, WireError without aiohttp's C parser."""
         wire.check_parser()
         self.loop = asyncio.get_running_loop()
-        self._server = await self.loop.create_server(
+        server = await self.loop.create_server(
             lambda: Client(self), self._listen.host, self._listen.port, backlog=BACKLOG
         )
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._server, self.port = server, server.sockets[0].getsockname()[1]
         self._sweep()
 
     def stop_listening(self) -> None:
         """Refuse new connections and close those that wait for nothing (decision G8)."""
-        self._server.close()
+        if self._server:
+            self._server.close()
         for client in list(self.clients):
             client.close_if_idle()
 
     async def close(self) -> None:
         """Cut exchanges, but let answers that are written arrive, for FLUSH seconds at most."""
-        self._sweeper.cancel()
-        self._server.close()
+        if self._sweeper:
+            self._sweeper.cancel()
+        if self._server:
+            self._server.close()
         for client in list(self.clients):
             client.close()
         self.pool.close()

@@ -6,6 +6,8 @@ import pytest
 
 from component.gate.rig import BEARER, Rig
 from ollamaserve_sidecar import client as client_room
+from ollamaserve_sidecar import config, reload
+from ollamaserve_sidecar.gate import Gate
 
 GET = b"GET /api/tags HTTP/1.1\r\nHost: x\r\n" + BEARER + b"\r\n"
 UPLOAD = (
@@ -207,3 +209,17 @@ async def test_close_lets_written_answers_arrive(rig: Rig) -> None:
 
     assert len((await client.answer()).body) == len(body)
     await closing
+
+
+async def test_close_after_a_failed_start(rig: Rig) -> None:
+    """A gate whose port is taken says so, and can be closed like any other."""
+    environ = {
+        "AUTH_TOKEN": "a-token-of-the-tests",
+        "GATE_LISTEN": f"127.0.0.1:{rig.gate.port}",
+    }
+    parsed = config.load(environ)
+    second = Gate(parsed, reload.Live(parsed), rig.drain, rig.metrics)
+    with pytest.raises(OSError, match="address already in use"):
+        await second.start()
+
+    await second.close()
