@@ -71,6 +71,11 @@ class Port:
             await self._runner.cleanup()
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
+        response = await self._response(request)
+        response.headers["Server"] = "ollamaserve"  # not the versions that aiohttp tells
+        return response
+
+    async def _response(self, request: web.BaseRequest) -> web.Response:
         if request.method not in ("GET", "HEAD"):
             return web.Response(status=405, headers={"Allow": "GET, HEAD"})
         answer = self._answers.get(request.path)

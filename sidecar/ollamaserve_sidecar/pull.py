@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 RETRY_DELAYS = (1.0, 4.0, 15.0)
 """Seconds between the attempts of one run; Ollama resumes what it has of a layer."""
-_BACKGROUND_DELAYS = (10.0, 30.0, 60.0, 300.0)
-_SATISFIED_DELAY = 10.0
+_BACKGROUND_DELAYS = (10.0, 10.0, 30.0, 60.0, 300.0)
+"""Seconds between two looks of the serving gate, by the failures in a row."""
+_LAST = len(_BACKGROUND_DELAYS) - 1
 _log = logging.getLogger(__name__)
 
 
@@ -109,8 +110,7 @@ class Puller:
             wanted = config()
             failed = wanted.pull is not None and await self._all(wanted)
             failures = failures + 1 if failed else 0
-            delay = _BACKGROUND_DELAYS[min(failures, len(_BACKGROUND_DELAYS)) - 1]
-            await signalled(self._wake, delay if failed else _SATISFIED_DELAY)
+            await signalled(self._wake, _BACKGROUND_DELAYS[min(failures, _LAST)])
 
     async def _all(self, wanted: GateConfig) -> bool:
         """Pull what is missing; whether anything failed."""

@@ -1,16 +1,21 @@
 """The pull command's environment, exit statuses and termination message."""
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import RawTestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ollamaserve_sidecar import pulljob
 from ollamaserve_sidecar.config import ConfigError, ExpectedModel
 from ollamaserve_sidecar.failures import Cause, Failure
-from ollamaserve_sidecar.pulljob import Exit, Settings, message, settings
+from ollamaserve_sidecar.ollama import Ollama
+from ollamaserve_sidecar.pull import Puller
+from ollamaserve_sidecar.pulljob import Exit, Job, Settings, message, settings
 
 DIGEST = "a" * 64
 
@@ -100,3 +105,26 @@ def test_the_termination_message_is_left_for_the_operator(
 
     left = json.loads((tmp_path / "termination-log").read_text())
     assert left == {"reason": "ModelNotFound", "model": "llama9:1b", "message": words}
+
+
+async def test_it_waits_for_ollama_to_come_up(unused_tcp_port: int) -> None:
+    """The native sidecar beside it may start later; then what is there is not pulled again."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        listed = {"version": "0.17.4", "models": [{"name": "tiny:latest", "digest": DIGEST}]}
+        assert request.method == "GET"
+        return web.json_response(listed)
+
+    async with Ollama(f"http://127.0.0.1:{unused_tcp_port}") as ollama:
+        job = Job(Settings((ExpectedModel("tiny", DIGEST),)), ollama, Puller(ollama))
+        running = asyncio.create_task(job.run(patience=20))
+        async with asyncio.timeout(20):
+            while not job.verdict().message.startswith("http://"):  # noqa: ASYNC110 it has no event
+                await asyncio.sleep(0.01)
+        assert job.document()["reason"] == "OllamaUnreachable"
+
+        async with RawTestServer(answer, port=unused_tcp_port):
+            assert await asyncio.wait_for(running, 20) is None
+
+    assert job.document()["ready"]
+    assert job.document()["models"][0]["present"]
