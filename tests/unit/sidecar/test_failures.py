@@ -25,7 +25,7 @@ from ollamaserve_sidecar.failures import MESSAGE_LIMIT, Cause, classify, safe
         ("invalid model name", Cause.INVALID_CONFIGURATION),
         ("insecure protocol http", Cause.INVALID_CONFIGURATION),
         (
-            'pull model manifest: Get "https://r/": http: server gave HTTP response to HTTPS client',
+            'pull model manifest: Get "r": http: server gave HTTP response to HTTPS client',
             Cause.INVALID_CONFIGURATION,
         ),
         ("pull model manifest: 412: this model requires a newer version", Cause.PULL_FAILED),
