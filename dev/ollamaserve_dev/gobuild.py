@@ -57,6 +57,7 @@ PROGRAMS = {
         ),
         Program("kind", versions.KIND, "kind", "sigs.k8s.io/kind"),
         Program("kwok", versions.KWOK, "kwok", "sigs.k8s.io/kwok/cmd/kwok"),
+        Program("echo", versions.RELEASE, "echo"),
         Program(
             "ollama",
             versions.OLLAMA,

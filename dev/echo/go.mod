@@ -1,0 +1,3 @@
+module ollamaserve.dev/dev/echo
+
+go 1.24.0
