@@ -220,6 +220,10 @@ class Client(asyncio.Protocol):
         if isinstance(verdict, Refused):
             self._refuse(verdict, request)
             return
+        closed = gate.closed(verdict.label)
+        if closed:
+            self._refuse(Refused(closed, verdict.token, verdict.label), request)
+            return
         self._admitted, self._begun = verdict, gate.loop.time()
         gate.drain.entered()
         self._exchange = Exchange(self, request, gate.pool, gate.authority, gate.loop)

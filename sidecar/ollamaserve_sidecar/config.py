@@ -49,8 +49,20 @@ class Upstream:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpectedModel:
+    """A model that readiness waits for; `digest` is 64 hexadecimal digits, or empty."""
+
+    name: str
+    digest: str = ""
+    warm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """What a process is told once, at its start. `drain_timeout` is in seconds."""
+    """What a process is told once, at its start. `drain_timeout` is in seconds.
+
+    `models` (of standalone mode) are expected beside those that GATE_CONFIG names.
+    """
 
     listen: Address
     status_listen: Address
@@ -59,15 +71,7 @@ class Config:
     auth_token: str | None = field(repr=False)
     tokens_dir: Path | None
     gate_config: Path | None
-
-
-@dataclass(frozen=True, slots=True)
-class ExpectedModel:
-    """A model that readiness waits for; `digest` is 64 hexadecimal digits, or empty."""
-
-    name: str
-    digest: str = ""
-    warm: bool = False
+    models: tuple[ExpectedModel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

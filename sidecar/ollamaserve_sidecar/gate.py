@@ -15,7 +15,10 @@ from ollamaserve_sidecar.client import Client
 from ollamaserve_sidecar.upstream import Pool
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ollamaserve_sidecar.config import Config
+    from ollamaserve_sidecar.errors import Problem
     from ollamaserve_sidecar.reload import Live
 
 BACKLOG = 4096
@@ -48,12 +51,22 @@ class Metrics(Protocol):
 
 
 class Gate:
-    """`start` binds GATE_LISTEN, and `port` is then the one bound; `close` ends everything."""
+    """`start` binds GATE_LISTEN, and `port` is then the one bound; `close` ends everything.
+
+    `closed` may refuse an admitted request for now, by its route's label (standalone mode).
+    """
 
     port: int
 
-    def __init__(self, config: Config, live: Live, drain: Drain, metrics: Metrics) -> None:
-        self.live, self.drain, self.metrics = live, drain, metrics
+    def __init__(
+        self,
+        config: Config,
+        live: Live,
+        drain: Drain,
+        metrics: Metrics,
+        closed: Callable[[str], Problem | None] = lambda _: None,
+    ) -> None:
+        self.live, self.drain, self.metrics, self.closed = live, drain, metrics, closed
         self.authority = config.upstream.authority.encode()
         self.pool = Pool(config.upstream)
         self.clients: set[Client] = set()

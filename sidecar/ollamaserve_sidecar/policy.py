@@ -100,6 +100,9 @@ TABLE: dict[Access, str] = {
 }
 
 
+INFERENCE = frozenset(line.split()[1] for line in TABLE[Access.INFER].strip().split("\n"))
+"""The labels of the routes that a model answers."""
+
 # Visible ASCII without "#", "\\" and a "%" that no two hexadecimal digits follow.
 _TARGET = re.compile(r"/(?:[!-\"$&-\[\]-~]|%[0-9A-Fa-f]{2})*", re.ASCII)
 # What decoding must not bring about for a limited token: separators, a second decoding, NUL.

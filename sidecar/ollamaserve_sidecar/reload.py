@@ -127,6 +127,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _load(config: Config) -> _Loaded:
     parsed = _gate_config(config)
+    parsed = replace(parsed, models=(*config.models, *parsed.models))
     values = _values(config)
     tokens = token_set(values, parsed.tokens)
     if isinstance(tokens, BadTokens):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ollamaserve_sidecar import config, reload
@@ -23,7 +24,7 @@ from ollamaserve_sidecar.readiness import to_load
 from ollamaserve_sidecar.status import Reason, Status, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from ollamaserve_sidecar.config import Config
 
@@ -91,46 +92,46 @@ async def command(environ: Mapping[str, str]) -> int:
         serving = Serving(parsed, live, ollama)
         gate = Gate(parsed, live, serving.drain, serving.metrics)
         port = Port(serving, parsed.status_listen)
-        signals = _signals()
-        await _bind("GATE_LISTEN", gate.start())
-        await _bind("GATE_STATUS_LISTEN", port.start())
+        stop = signals()
+        await bind("GATE_LISTEN", gate.start())
+        await bind("GATE_STATUS_LISTEN", port.start())
         loops = asyncio.create_task(serving.follow())
         try:
-            return await _until_drained(serving.drain, gate, signals, loops)
+            return await until_stopped(stop, loops, partial(_leave, serving.drain, gate))
         finally:
             loops.cancel()
             await gate.close()
             await port.close()
 
 
-async def _bind(name: str, start: Awaitable[None]) -> None:
+async def bind(name: str, start: Awaitable[None]) -> None:
     try:
         await start
     except OSError as error:
         raise config.ConfigError(f"{name} can't be listened on: {error}") from None
 
 
-def _signals() -> asyncio.Queue[int]:
+def signals() -> asyncio.Queue[int]:
     """SIGTERM and SIGINT as they come."""
-    loop, signals = asyncio.get_running_loop(), asyncio.Queue[int]()
+    loop, came = asyncio.get_running_loop(), asyncio.Queue[int]()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signals.put_nowait, number)
-    return signals
+        loop.add_signal_handler(number, came.put_nowait, number)
+    return came
 
 
-async def _until_drained(
-    drain: Drain, gate: Gate, signals: asyncio.Queue[int], loops: asyncio.Task[None]
+async def until_stopped(
+    stop: asyncio.Queue[int], loops: asyncio.Task[None], leave: Callable[[], Awaitable[None]]
 ) -> int:
-    """The exit status: 0 after a drain, 128 and the signal's number where a second one ends it.
+    """The exit status: 0 once `leave` has ended, 128 and the number of a second signal before.
 
     A loop that breaks is a defect, and ends the process with its error.
     """
-    first = asyncio.create_task(signals.get())
+    first = asyncio.create_task(stop.get())
     await asyncio.wait((first, loops), return_when=asyncio.FIRST_COMPLETED)
     if loops.done():
         loops.result()
-    second = asyncio.create_task(signals.get())
-    leaving = asyncio.create_task(_leave(drain, gate))
+    second = asyncio.create_task(stop.get())
+    leaving = asyncio.ensure_future(leave())
     await asyncio.wait((second, leaving), return_when=asyncio.FIRST_COMPLETED)
     if second.done():
         return 128 + second.result()
@@ -139,7 +140,12 @@ async def _until_drained(
 
 
 async def _leave(drain: Drain, gate: Gate) -> None:
+    await finish(drain, gate)
+    await drain.farewell()
+
+
+async def finish(drain: Drain, gate: Gate) -> None:
+    """Let what is in flight end, in the drain's time."""
     _log.info("draining: %d in flight", drain.in_flight)
     if not await drain.run(gate.stop_listening):
         _log.warning("the drain's time is over: %d cut", drain.in_flight)
-    await drain.farewell()
