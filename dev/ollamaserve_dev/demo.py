@@ -6,6 +6,7 @@ Every step is the product's own path: images, deploy/install.yaml, an applied re
 import argparse
 import json
 import shlex
+import shutil
 import sys
 import urllib.request
 from typing import Any
@@ -14,7 +15,7 @@ import yaml
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.syntax import Syntax
 
-from ollamaserve_dev import clusters, images, installation
+from ollamaserve_dev import clusters, images, installation, tools
 from ollamaserve_dev.kubectl import Body, Kubectl, KubectlError, NotYetError, until
 from ollamaserve_dev.progress import SetupError, step
 from ollamaserve_dev.progress import console as out
@@ -38,8 +39,8 @@ def resource(model: str, *, insecure: bool) -> Body:
     }
 
 
-def ready(status: Body) -> Body:
-    return next((c for c in status.get("conditions", []) if c["type"] == "Ready"), {})
+def condition(status: Body, kind: str) -> Body:
+    return next((c for c in status.get("conditions", []) if c["type"] == kind), {})
 
 
 def follow(kubectl: Kubectl, seconds: float) -> None:
@@ -50,28 +51,34 @@ def follow(kubectl: Kubectl, seconds: float) -> None:
     columns = TextColumn("    {task.description:<32}"), BarColumn(), TaskProgressColumn()
     with Progress(*columns, console=out) as progress:
         bar = progress.add_task("waiting for the operator", total=100)
-        told = ""
+        told: list[str] = []
 
         def look() -> bool:
-            nonlocal told
             status = (kubectl.get("ollamaserve", NAME) or {}).get("status", {})
-            condition = ready(status)
-            models: list[Body] = status.get("models", [])
-            percent = min((m.get("pulledPercent", 0) for m in models), default=0)
-            reason = condition.get("reason", "")
-            progress.update(bar, completed=percent, description=reason or "accepted")
-            if condition.get("message", "") != told:
-                told = condition.get("message", "")
-                progress.console.print(f"    [dim]{reason}: {told}[/]")
-            if any(
-                c["type"] == "Stalled" and c["status"] == "True"
-                for c in status.get("conditions", [])
-            ):
-                raise NotYetError(told)
-            return bool(condition.get("status") == "True")
+            ready = condition(status, "Ready")
+            percent = min((m.get("pulledPercent", 0) for m in status.get("models", [])), default=0)
+            progress.update(bar, completed=percent, description=ready.get("reason", ""))
+            tell(ready, told)
+            refuse_stalled(status)
+            return bool(ready.get("status") == "True")
 
         until(f"{NAME} Ready", look, seconds=seconds)
         progress.update(bar, completed=100)
+
+
+def tell(ready: Body, told: list[str]) -> None:
+    """Print the reason and message of Ready, unless they were the last ones told."""
+    line = f"    {ready.get('reason')}: {ready.get('message')}"
+    if ready and line not in told[-1:]:
+        told.append(line)
+        out.print(line, style="dim", markup=False)
+
+
+def refuse_stalled(status: Body) -> None:
+    """Raises NotYetError where nothing will change by itself."""
+    stalled = condition(status, "Stalled")
+    if stalled.get("status") == "True":
+        raise NotYetError(stalled["message"])
 
 
 def generate(url: str, model: str, token: str) -> str:
@@ -93,7 +100,9 @@ def show_answer(kubectl: Kubectl, model: str) -> None:
     out.print(f"\n[bold]{QUESTION}[/]\n[green]{answer}[/]\n")
     out.print("[bold]The same by hand:[/]")
     curl = 'curl -s http://127.0.0.1:7860/api/generate -H "Authorization: Bearer $TOKEN"'
+    tools_path = [] if shutil.which("kubectl") else [f"PATH={tools.path('kubectl').parent}:$PATH"]
     for line in (
+        *tools_path,
         f"export KUBECONFIG={shlex.quote(str(kubectl.kubeconfig))}",
         f"kubectl -n {NAMESPACE} port-forward service/{NAME} 7860 &",
         f"TOKEN=$(kubectl -n {NAMESPACE} get secret {NAME}-auth -o go-template='{template}')",
