@@ -42,23 +42,43 @@ def storage_ready(
     refused = next(
         (f.error for f in failures if f.kind == CLAIM and isinstance(f.error, Refused)), None
     )
-    if refused:
-        return _refused(refused, observed)
     claim = observed.pvc
+    if refused:
+        return _refused(refused, claim, serve.storage.size)
     if claim is None:
         return unknown(Reason.PENDING, "the volume claim isn't there yet")
+    if claim.deleting:
+        return bad(
+            Reason.VOLUME_LOST,
+            f"{CLAIM} {claim.name} is being deleted, and goes when no pod uses it: set "
+            "spec.suspend: true until a new one is there; the models are pulled again",
+        )
     return _claim(claim, serve.storage.size)
 
 
-def _refused(refused: Refused, observed: Observed) -> Finding:
-    """Only growth is ever asked of a claim that exists."""
-    if observed.pvc is None:
-        return bad(Reason.REFUSED, f"the API server refuses the claim: {refused.message}")
+def _refused(refused: Refused, claim: Child | None, wanted: str) -> Finding:
+    """Growth is what is asked of a claim that exists; another class or mode can't be given it."""
+    if claim is None:
+        return bad(
+            Reason.REFUSED, f"the API server refuses {CLAIM} {refused.name}: {refused.message}"
+        )
+    present = _requested(claim)
+    if quantity.larger(present, wanted) == present:
+        return bad(
+            Reason.REFUSED,
+            f"{CLAIM} {refused.name} is there already and can't be made as spec.storage.persistent "
+            f"asks: {refused.message}; give storageClassName and accessMode as they are in it, or "
+            "delete it (with its models) while spec.suspend is true",
+        )
     return bad(
         Reason.EXPANSION_NOT_SUPPORTED,
-        f"{CLAIM} {refused.name} can't grow: {refused.message}; set spec.storage.persistent.size "
-        "back in a new resource, or use a storage class with allowVolumeExpansion",
+        f"{CLAIM} {refused.name} can't grow from {present} to {wanted}: {refused.message}; set "
+        "allowVolumeExpansion: true in its storage class, or move to a new resource",
     )
+
+
+def _requested(claim: Child) -> str:
+    return str(claim.spec.get("resources", {}).get("requests", {}).get("storage", "0"))
 
 
 def _claim(claim: Child, wanted: str) -> Finding:

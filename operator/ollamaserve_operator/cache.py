@@ -102,17 +102,9 @@ class Cache:
 
 
 def owner(body: Mapping[str, Any]) -> Key | None:
-    """The resource that an object belongs to: itself, its controller, or the one its label names.
-
-    Pods belong to a ReplicaSet or Job, and retained volumes to nobody: they have the label.
-    """
+    """The resource that an object belongs to: itself, or its `names.instance`."""
     metadata = body["metadata"]
-    if body["kind"] == names.KIND:
-        return Key(metadata["namespace"], metadata["name"])
-    for reference in metadata.get("ownerReferences") or ():
-        if reference.get("controller") and reference["kind"] == names.KIND:
-            return Key(metadata["namespace"], reference["name"])
-    instance = (metadata.get("labels") or {}).get(names.INSTANCE)
+    instance = metadata["name"] if body["kind"] == names.KIND else names.instance(body)
     return Key(metadata["namespace"], instance) if instance else None
 
 

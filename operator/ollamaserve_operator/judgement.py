@@ -24,11 +24,15 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is known of one aspect; `message` says which object, why, and what to do."""
+    """What is known of one aspect; `message` says which object, why, and what to do.
+
+    `heals` where somebody is trying again already: never Stalled, whatever the reason.
+    """
 
     status: Status
     reason: Reason
     message: str
+    heals: bool = False
 
 
 # (aspect, weight): the heavier one is the nearer cause. Rollout is judged, and told as Ready only.
@@ -78,8 +82,8 @@ def good(reason: Reason, message: str) -> Finding:
     return Finding(Status.TRUE, reason, message)
 
 
-def bad(reason: Reason, message: str) -> Finding:
-    return Finding(Status.FALSE, reason, message)
+def bad(reason: Reason, message: str, *, heals: bool = False) -> Finding:
+    return Finding(Status.FALSE, reason, message, heals)
 
 
 def unknown(reason: Reason, message: str) -> Finding:
@@ -96,7 +100,7 @@ def summary(findings: Mapping[str, Finding]) -> Finding:
     if not in_the_way:
         return good(Reason.READY, findings[ConditionType.AVAILABLE].message)
     _, _, worst = max(in_the_way, key=lambda entry: entry[:2])
-    return bad(worst.reason, worst.message)
+    return bad(worst.reason, worst.message, heals=worst.heals)
 
 
 def stalled(findings: Iterable[Finding]) -> Finding | None:
@@ -105,7 +109,7 @@ def stalled(findings: Iterable[Finding]) -> Finding | None:
         (
             Finding(Status.TRUE, finding.reason, finding.message)
             for finding in findings
-            if finding.status is Status.FALSE and finding.reason in PERMANENT
+            if finding.status is Status.FALSE and finding.reason in PERMANENT and not finding.heals
         ),
         None,
     )

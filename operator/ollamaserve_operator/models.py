@@ -5,7 +5,7 @@ didn't come changes nothing: what was known of a model then stays.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ollamaserve_operator import names, pull
@@ -14,7 +14,7 @@ from ollamaserve_operator.judgement import Finding, bad, good
 from ollamaserve_operator.names import Component
 from ollamaserve_operator.observed import Job, Observed, Pod
 from ollamaserve_operator.reasons import Reason
-from ollamaserve_operator.report import ModelReport
+from ollamaserve_operator.report import GateReport, ModelReport
 from ollamaserve_operator.trouble import placement_trouble
 
 FAILURES = {
@@ -88,14 +88,31 @@ def _pulling(serve: OllamaServe, observed: Observed, job: Job) -> Finding:
 
 
 def _by_reports(serve: OllamaServe, observed: Observed) -> Finding:
-    """Every pod has a disk of its own: what one of them lacks, is not pulled."""
+    """Every pod has a disk of its own: what one of them lacks, is not pulled.
+
+    A pod turns ready only with every model there, so one that doesn't report is taken at its
+    readiness (decision 5: a failed poll changes nothing).
+    """
     found = known(serve, observed)
-    failed = next((report for report in found.values() if report.error), None)
+    failed = next((r for r in found.values() if r.error and not r.present), None)
     if failed:
-        return bad(Reason.PULL_FAILED, f"{failed.name} can't be pulled: {failed.error}")
-    if len(found) == len(serve.models) and all(report.present for report in found.values()):
+        return bad(
+            Reason.PULL_FAILED,
+            f"{failed.name} can't be pulled: {failed.error}; its pod tries again, later each time: "
+            "correct spec.models, or check that the pods reach the registry",
+            heals=True,
+        )
+    pods = observed.of(Component.SERVER)
+    if pods and all(_has_all(serve, pod, observed.reports.get(pod.name)) for pod in pods):
         return good(Reason.PULLED, _count(serve, len(serve.models)))
     return bad(Reason.PULLING, f"pulling {_progress(serve, observed)} in the serving pod")
+
+
+def _has_all(serve: OllamaServe, pod: Pod, report: GateReport | None) -> bool:
+    if report is None:
+        return pod.ready
+    there = {model.name for model in report.models if model.present}
+    return there >= {model.name for model in serve.models}
 
 
 def _progress(serve: OllamaServe, observed: Observed) -> str:
@@ -190,10 +207,8 @@ def _prefixed(digest: str) -> str:
     return f"sha256:{digest}" if digest and ":" not in digest else digest
 
 
-def summary(serve: OllamaServe, observed: Observed, finding: Finding) -> str:
-    """`2/3`: the models that are there, of those that are asked for."""
-    total = len(serve.models)
-    if finding.reason is Reason.PULLED:
-        return f"{total}/{total}"
-    there = sum(report.present for report in known(serve, observed).values())
+def summary(entries: Sequence[Mapping[str, Any]], finding: Finding) -> str:
+    """`2/3`: the models that are there, of those that are asked for, in `listed` entries."""
+    total = len(entries)
+    there = total if finding.reason is Reason.PULLED else sum("sizeBytes" in e for e in entries)
     return f"{there}/{total}"

@@ -73,6 +73,18 @@ def deployment(instance: str) -> str:
     return instance
 
 
+def instance(body: Mapping[str, Any]) -> str:
+    """The resource that an object belongs to: its controller, else the one its label names.
+
+    Pods belong to a ReplicaSet or Job, and retained volumes to nobody: they have the label.
+    """
+    metadata = body["metadata"]
+    for reference in metadata.get("ownerReferences") or ():
+        if reference.get("controller") and reference["kind"] == KIND:
+            return str(reference["name"])
+    return str((metadata.get("labels") or {}).get(INSTANCE, ""))
+
+
 def pull_job(instance: str, digest: str) -> str:
     return f"{instance}-pull-{_suffix(digest)}"
 

@@ -17,11 +17,11 @@ __all__ = ["Child", "Job", "Observed", "Pod", "observe", "slim"]
 
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _SINGLE = {
-    "Secret": "secret",
-    "ConfigMap": "config_map",
-    "PersistentVolumeClaim": "pvc",
-    "Deployment": "deployment",
-    "Service": "service",
+    "Secret": ("secret", names.secret),
+    "ConfigMap": ("config_map", names.config_map),
+    "PersistentVolumeClaim": ("pvc", names.persistent_volume_claim),
+    "Deployment": ("deployment", names.deployment),
+    "Service": ("service", names.service),
 }
 
 
@@ -112,7 +112,10 @@ def observe(
     at: datetime,
     reports: Mapping[str, GateReport] | None = None,
 ) -> Observed:
-    """The facts in the bodies of one resource's children and pods, each with its `kind`."""
+    """The facts in the bodies of one resource's children and pods, each with its `kind`.
+
+    A copy that somebody made of a child, labels and owner included, is not that child.
+    """
     single: dict[str, Child] = {}
     jobs: list[Job] = []
     pods: list[Pod] = []
@@ -123,7 +126,9 @@ def observe(
             case "Job":
                 jobs.append(_job(body))
             case kind:
-                single[_SINGLE[kind]] = _child(body)
+                field_name, named = _SINGLE[kind]
+                if body["metadata"]["name"] == named(names.instance(body)):
+                    single[field_name] = _child(body)
     return Observed(
         at=at,
         **single,

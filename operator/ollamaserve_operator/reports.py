@@ -18,7 +18,9 @@ from ollamaserve_operator.observed import Pod
 from ollamaserve_operator.report import GateReport
 
 FRESH = 2.0
-FORGET = 60.0
+FORGET = (
+    180.0  # seconds: longer than two looks at a settled resource, so that words don't alternate
+)
 AT_ONCE = 64
 LONGEST = 256 * 1024
 TIMEOUT = aiohttp.ClientTimeout(total=2.0)
@@ -41,6 +43,7 @@ class Reports:
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._known: dict[str, _Known] = {}
         self._polls: dict[str, asyncio.Task[None]] = {}
+        self._sweep_at = 0.0
 
     def of(self, pods: Iterable[Pod], changed: Callable[[], None]) -> Mapping[str, GateReport]:
         """The reports at hand, by pod name; `changed` is called once for each that comes anew."""
@@ -57,10 +60,6 @@ class Reports:
                 self._ask(pod, changed)
         return found
 
-    def forget(self, pods: Iterable[Pod]) -> None:
-        for pod in pods:
-            self._known.pop(pod.uid, None)
-
     def _ask(self, pod: Pod, changed: Callable[[], None]) -> None:
         if pod.uid in self._polls:
             return
@@ -75,9 +74,17 @@ class Reports:
         if found is None:
             return
         known = self._known.get(pod.uid)
-        self._known[pod.uid] = _Known(found, asyncio.get_running_loop().time())
+        self._keep(pod, found)
         if known is None or known.report != found:
             changed()
+
+    def _keep(self, pod: Pod, found: GateReport) -> None:
+        """And drop what nobody asked for any more: pods can go without our noticing."""
+        now = asyncio.get_running_loop().time()
+        self._known[pod.uid] = _Known(found, now)
+        if now >= self._sweep_at:
+            self._sweep_at = now + FORGET
+            self._known = {uid: k for uid, k in self._known.items() if now - k.at < FORGET}
 
     async def _fetch(self, ip: str) -> GateReport | None:
         url = URL.build(scheme="http", host=ip, port=names.STATUS_PORT, path="/status")

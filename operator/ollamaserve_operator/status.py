@@ -57,6 +57,7 @@ def status(
         ConditionType.AVAILABLE: available(serve, observed),
         ROLLOUT: rollout(serve, observed),
     }
+    entries = models.listed(serve, observed, previous.get("models", ()))
     found = {
         "observedGeneration": serve.identity.generation,
         "conditions": _conditions(_told(findings), serve.identity.generation, observed, previous),
@@ -65,8 +66,8 @@ def status(
         "replicas": len(observed.of(Component.SERVER)),
         "readyReplicas": sum(pod.ready for pod in observed.of(Component.SERVER)),
         "selector": names.selector_string(serve.name),
-        "modelsSummary": models.summary(serve, observed, findings[ConditionType.MODELS_PULLED]),
-        "models": models.listed(serve, observed, previous.get("models", ())),
+        "modelsSummary": models.summary(entries, findings[ConditionType.MODELS_PULLED]),
+        "models": entries,
     }
     acceleration = _acceleration(serve, observed, previous)
     return found | {"acceleration": acceleration} if acceleration else found

@@ -136,4 +136,5 @@ REPORTED = {
 def _reported(pod: Pod, report: GateReport) -> Finding:
     reason, advice = REPORTED.get(report.reason, (Reason.STARTING, "is starting"))
     said = report.message.rstrip(".")
-    return bad(reason, f"pod {pod.name}: {said}; {advice}" if said else f"pod {pod.name} {advice}")
+    words = f"pod {pod.name}: {said}; {advice}" if said else f"pod {pod.name} {advice}"
+    return bad(reason, words, heals=reason is Reason.PULL_FAILED)  # a gate that pulls goes on

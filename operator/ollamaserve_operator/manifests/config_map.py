@@ -14,7 +14,7 @@ KEY = "gate.json"
 def config_map(serve: OllamaServe, observed: Observed) -> Manifest:
     """A changed model list is told to the gates only when it has been pulled (decision 4)."""
     confirmed = pull.key(serve, observed) if pull.pulled(serve, observed) else ""
-    kept = _confirmed(observed) if not confirmed else None
+    kept = _confirmed(serve, observed) if not confirmed else None
     if kept is not None:
         models, confirmed = kept
     else:
@@ -45,10 +45,10 @@ def _model(model: Model) -> dict[str, Any]:
     return entry | {"digest": model.digest} if model.digest else entry
 
 
-def _confirmed(observed: Observed) -> tuple[list[Any], str] | None:
+def _confirmed(serve: OllamaServe, observed: Observed) -> tuple[list[Any], str] | None:
     """The list that the gates were given once it was pulled, with the key of that pull."""
-    if observed.config_map is None:
-        return None
+    if observed.config_map is None or isinstance(serve.storage, Ephemeral):
+        return None  # a gate that pulls by itself is told at once
     confirmed = observed.config_map.annotations.get(names.PULL_KEY, "")
     text = (observed.config_map.body.get("data") or {}).get(KEY, "")
     if not confirmed or not text:

@@ -452,7 +452,7 @@ def test_claim_grows_only_when_bound_and_never_shrinks() -> None:
     def size(phase: str, present: str, wanted: str) -> str:
         body = {
             "kind": "PersistentVolumeClaim",
-            "metadata": {"name": "llama-models", "uid": "u"},
+            "metadata": {"name": "llama-models", "labels": {names.INSTANCE: "llama"}},
             "spec": {"resources": {"requests": {"storage": present}}},
             "status": {"phase": phase},
         }

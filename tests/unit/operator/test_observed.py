@@ -42,8 +42,9 @@ def test_slim_is_idempotent_and_leaves_its_argument_alone() -> None:
 
 def test_body_of_a_child_is_not_in_its_repr() -> None:
     """A log line with an Observed in it stays short and says nothing."""
-    seen = observe([secret()], at=NOW)
+    seen = observe([secret(labels={names.INSTANCE: "llama"})], at=NOW)
 
+    assert seen.secret
     assert "body" not in repr(seen.secret)
 
 
@@ -121,10 +122,20 @@ def test_end_of_a_job(kind: str, complete: bool) -> None:
 
 def test_only_the_controller_is_the_owner() -> None:
     """Decision 1: an ownerReference that isn't the controller's makes nobody the owner."""
-    body = secret(ownerReferences=[{"uid": "x"}, {"uid": "y", "controller": True}])
-    other = secret(ownerReferences=[{"uid": "x"}])
+    owner = {"kind": names.KIND, "name": "llama", "uid": "x"}
+    body = secret(ownerReferences=[owner, owner | {"uid": "y", "controller": True}])
+    other = secret(ownerReferences=[owner], labels={names.INSTANCE: "llama"})
 
     assert [observe([b], at=NOW).children[0].owner_uid for b in (body, other)] == ["y", ""]
+
+
+def test_copy_of_a_child_is_not_that_child() -> None:
+    """Labels and owner get copied with a manifest; by its name it is no child of ours."""
+    labels = {names.INSTANCE: "llama"}
+    copy = secret(name="llama-auth-backup", labels=labels, uid="copy")
+    (found,) = observe([secret(labels=labels), copy], at=NOW).children
+
+    assert found.uid == "u"
 
 
 def test_pods_that_go_away_are_not_counted() -> None:

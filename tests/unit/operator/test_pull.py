@@ -234,6 +234,21 @@ def test_list_that_was_never_pulled_is_replaced_at_once() -> None:
     assert '"wrong"' not in world.confirmed
 
 
+def test_gates_that_pull_by_themselves_are_told_at_once() -> None:
+    """Moved from a volume to the pods' own disk: no Job confirms a list any more."""
+    world = World()
+    world.settle()
+    world.end()
+    world.settle()
+    world.spec = {"storage": {"ephemeral": {}}}
+    world.settle()
+    world.spec = {"storage": {"ephemeral": {}}, "models": [{"name": "phi3"}]}
+    world.settle()
+
+    assert "phi3" in world.confirmed
+    assert "llama2:7b" not in world.confirmed
+
+
 def test_edited_gate_configuration_is_written_anew() -> None:
     """A ConfigMap that somebody broke doesn't break the operator."""
     world = World()

@@ -60,7 +60,7 @@ class Scene:
     """What is observed of a resource: all well, unless a test makes something go wrong.
 
     `job` is how the pull ended, empty while it runs; `puller` is its pod's status, and `said` the
-    last words and exit status in it.
+    last words and exit status in it; `asked` is what the claim was asked for, if not what is now.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class Scene:
         failures: Sequence[StepFailure] = (),
         claim: Body | None = None,
         deployment: Body | None = None,
+        asked: str = "",
         **spec: Any,
     ) -> None:
         self.serve = parsed(resource(**spec))
@@ -89,6 +90,9 @@ class Scene:
         if "PersistentVolumeClaim" in self.bodies:
             bound = {"phase": "Bound", "capacity": {"storage": "30Gi"}}
             self.bodies["PersistentVolumeClaim"]["status"] = bound | (claim or {})
+            if asked:
+                requests = {"requests": {"storage": asked}}
+                self.bodies["PersistentVolumeClaim"]["spec"]["resources"] = requests
         if claim == ABSENT:
             del self.bodies["PersistentVolumeClaim"], self.bodies["Job"]
         if "Job" in self.bodies and job:
@@ -302,7 +306,7 @@ NIGHT: dict[str, tuple[Scene, str, tuple[str, ...]]] = {
     "no claim": (
         Scene(pods=[], job="", claim=ABSENT, failures=[QUOTA]),
         "Refused",
-        ("refuses the claim", "exceeded quota"),
+        ("refuses PersistentVolumeClaim llama-models", "exceeded quota"),
     ),
     "no pod yet": (Scene(pods=[]), "Pending", ("being created",)),
     "suspended": (Scene(suspend=True, pods=[]), "Suspended", ("spec.suspend is true",)),
@@ -324,9 +328,17 @@ NIGHT: dict[str, tuple[Scene, str, tuple[str, ...]]] = {
         ("Deployment llama", "exceeded quota"),
     ),
     "no growth": (
-        Scene(failures=[refused("PersistentVolumeClaim", "llama-models", "only dynamic")]),
+        Scene(
+            failures=[refused("PersistentVolumeClaim", "llama-models", "only dynamic")],
+            asked="10Gi",
+        ),
         "ExpansionNotSupported",
-        ("only dynamic", "allowVolumeExpansion"),
+        ("from 10Gi to 30Gi", "only dynamic", "allowVolumeExpansion: true in its storage class"),
+    ),
+    "another class than the claim's": (
+        Scene(failures=[refused("PersistentVolumeClaim", "llama-models", "spec is immutable")]),
+        "Refused",
+        ("there already", "spec is immutable", "storageClassName and accessMode"),
     ),
     "quota of pods": (
         Scene(
@@ -353,7 +365,16 @@ NIGHT: dict[str, tuple[Scene, str, tuple[str, ...]]] = {
             reports=told("PullFailed", "no luck", error="file does not exist"),
         ),
         "PullFailed",
-        ("llama2:7b", "file does not exist"),
+        ("llama2:7b", "file does not exist", "tries again"),
+    ),
+    "in the pod, not loaded": (
+        Scene(
+            storage=EPHEMERAL,
+            pods=[server()],
+            reports=told("LoadFailed", "out of VRAM", present=True, error="out of VRAM"),
+        ),
+        "LoadFailed",
+        ("pod llama-1", "out of VRAM"),
     ),
     "in the pod, pulling": (
         Scene(storage=EPHEMERAL, pods=[server()], reports=told("Pulling", pulled_percent=5)),
@@ -372,7 +393,8 @@ def test_words_for_3_am(scene: Scene, reason: str, words: tuple[str, ...]) -> No
     assert (state, found) == ("False", reason)
     for word in words:
         assert word in message
-    assert (stalled is not None) == (reason in PERMANENT)
+    heals = "tries again" in message  # a gate that pulls goes on by itself
+    assert (stalled is not None) == (reason in PERMANENT and not heals)
 
 
 def test_prompts_in_a_crash_stay_in_the_log() -> None:
@@ -435,6 +457,39 @@ def test_failed_poll_changes_nothing() -> None:
     scene.reports.clear()
 
     assert scene.status(before) == before
+
+
+def test_ready_pods_that_cannot_be_polled_have_their_models() -> None:
+    """Decision 5: on a pod's own disk too, readiness is the truth and a report explains it."""
+    scene = Scene(storage=EPHEMERAL)
+    found = scene.status()
+    scene.pods.append(server())
+    scene.pods[-1]["metadata"]["name"] = "llama-2"
+
+    assert scene.ready()[:2] == ("False", "Pulling")
+    assert {c["type"]: c["status"] for c in found["conditions"]}["Ready"] == "True"
+    assert found["modelsSummary"] == "1/1"
+
+
+def test_summary_counts_what_was_known() -> None:
+    """Decision 5: no report at hand, and a second model on its way: 1/2, not 0/2."""
+    before = Scene(reports=told("Ready", present=True, size_bytes=9)).status()
+    models = [{"name": "llama2:7b"}, {"name": "phi3"}]
+
+    assert Scene(job="", models=models).status(before)["modelsSummary"] == "1/2"
+
+
+def test_claim_that_is_being_deleted_is_told() -> None:
+    """Decision 17: a claim deleted by hand lives on while pods use it; a person has to act."""
+    scene = Scene()
+    metadata = scene.bodies["PersistentVolumeClaim"]["metadata"]
+    metadata["deletionTimestamp"] = "2026-03-04T05:06:07Z"
+    state, reason, message = scene.ready()
+
+    assert (state, reason) == ("False", "VolumeLost")
+    assert "PersistentVolumeClaim llama-models is being deleted" in message
+    assert "spec.suspend: true" in message
+    assert "Stalled" in scene.conditions()
 
 
 def test_slowest_device_is_told() -> None:
