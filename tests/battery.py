@@ -103,4 +103,8 @@ REFUSED_CHUNKS: dict[str, bytes] = {
     "space after the size": b"5 \r\nhello\r\n0\r\n\r\n",
     "space before a trailer's colon": b"0\r\nX : y\r\n\r\n",
     "bare LF after the last chunk": b"0\r\n\n",
+    "a length in a trailer": b"1\r\n.\r\n0\r\nContent-Length: 3\r\n\r\n",
+    "two hosts in trailers": b"1\r\n.\r\n0\r\nHost: y\r\nHost: z\r\n\r\n",
+    "129 trailers": b"1\r\n.\r\n0\r\n" + b"X: a\r\n" * 129 + b"\r\n",
+    "chunks in a trailer": b"1\r\n.\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n",
 }

@@ -13,15 +13,18 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 )
 
-// Request is one request as net/http parsed it. Bodies are told by length and digest.
+// Request is one request as net/http parsed it. Bodies are told by length and digest; in texts each
+// byte is one character, as in Latin-1, because JSON has no bytes.
 type Request struct {
 	Connection int                 `json:"connection"`
 	Number     int                 `json:"number"` // on its connection, from 1
@@ -37,12 +40,14 @@ type Request struct {
 	Whole      bool                `json:"whole"` // the body came to its end
 }
 
-// memory holds what was seen since it was last asked; `wires` are the bytes by connection.
+// memory holds what was seen; `wires` are the bytes received by connection, `busy` those connections
+// that are in the middle of something.
 type memory struct {
 	lock     sync.Mutex
 	accepted int
 	requests []*Request
 	wires    map[int][]byte
+	busy     map[int]bool
 }
 
 // conn is a connection that writes down what it receives.
@@ -85,11 +90,29 @@ func (m *memory) note(r *http.Request) *Request {
 	defer m.lock.Unlock()
 	c.served++
 	seen := &Request{
-		Connection: c.id, Number: c.served, Method: r.Method, Target: r.RequestURI,
-		Path: r.URL.Path, Protocol: r.Proto, Host: r.Host, Headers: r.Header.Clone(),
+		Connection: c.id, Number: c.served, Method: r.Method, Target: latin1(r.RequestURI),
+		Path: latin1(r.URL.Path), Protocol: r.Proto, Host: latin1(r.Host), Headers: texts(r.Header),
 	}
 	m.requests = append(m.requests, seen)
 	return seen
+}
+
+func latin1(text string) string {
+	runes := make([]rune, len(text))
+	for i := range len(text) {
+		runes[i] = rune(text[i])
+	}
+	return string(runes)
+}
+
+func texts(header http.Header) map[string][]string {
+	all := map[string][]string{}
+	for name, values := range header {
+		for _, value := range values {
+			all[name] = append(all[name], latin1(value))
+		}
+	}
+	return all
 }
 
 func (m *memory) serve(w http.ResponseWriter, r *http.Request) {
@@ -98,7 +121,7 @@ func (m *memory) serve(w http.ResponseWriter, r *http.Request) {
 	length, err := io.Copy(digest, r.Body)
 	m.lock.Lock()
 	seen.Length, seen.SHA256 = length, hex.EncodeToString(digest.Sum(nil))
-	seen.Whole, seen.Trailers = err == nil, r.Trailer
+	seen.Whole, seen.Trailers = err == nil, texts(r.Trailer)
 	answer, _ := json.Marshal(seen)
 	m.lock.Unlock()
 	w.Header().Set("X-Echo", fmt.Sprintf("%d.%d", seen.Connection, seen.Number))
@@ -127,13 +150,28 @@ func stream(w http.ResponseWriter, r *http.Request, lines int) {
 	}
 }
 
-// tell hands out what was seen; a POST forgets it, too.
+// tell hands out what was seen; a POST forgets it, but for connections that are busy.
 func (m *memory) tell(w http.ResponseWriter, r *http.Request) {
 	m.lock.Lock()
 	defer m.lock.Unlock()
-	json.NewEncoder(w).Encode(map[string]any{"requests": m.requests, "wires": m.wires})
+	wires := map[int]string{}
+	for id, wire := range m.wires {
+		wires[id] = hex.EncodeToString(wire)
+	}
+	json.NewEncoder(w).Encode(map[string]any{"requests": m.requests, "wires": wires})
 	if r.Method == http.MethodPost {
-		m.requests, m.wires = nil, map[int][]byte{}
+		m.requests = slices.DeleteFunc(m.requests, func(r *Request) bool { return !m.busy[r.Connection] })
+		maps.DeleteFunc(m.wires, func(id int, _ []byte) bool { return !m.busy[id] })
+	}
+}
+
+func (m *memory) turned(c net.Conn, state http.ConnState) {
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	if id := c.(*conn).id; state == http.StateNew || state == http.StateActive {
+		m.busy[id] = true
+	} else {
+		delete(m.busy, id)
 	}
 }
 
@@ -146,10 +184,11 @@ func listen() net.Listener {
 }
 
 func main() {
-	m := &memory{wires: map[int][]byte{}}
+	m := &memory{wires: map[int][]byte{}, busy: map[int]bool{}}
 	door, control := listen(), listen()
 	server := &http.Server{
-		Handler: http.HandlerFunc(m.serve),
+		Handler:   http.HandlerFunc(m.serve),
+		ConnState: m.turned,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, key{}, c)
 		},
