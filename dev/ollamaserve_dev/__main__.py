@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     image = commands.add_parser("images", help="build our images, or load them into a cluster")
-    image.add_argument("action", choices=("build", "load"))
+    image.add_argument("action", choices=("build", "load", "standalone"))
     image.add_argument("--provider", choices=clusters.PROVIDERS, default="kind")
     image.add_argument("--name", default="demo", help="the cluster's name (default: demo)")
     image.add_argument("--context", default="", help="of provider current: which kubectl context")
@@ -75,6 +75,9 @@ def _cluster(given: argparse.Namespace) -> None:
 
 
 def _images(given: argparse.Namespace) -> None:
+    if given.action == "standalone":
+        print(images.standalone())
+        return
     built = images.build_all()
     if given.action == "load":
         provider = clusters.provider(given.provider, name=given.name, context=given.context)

@@ -5,9 +5,10 @@ Each carries the fingerprint of its inputs as a label, and is built again only w
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from ollamaserve_dev import cache, debian, engine, progress, tools, versions
 from ollamaserve_dev.engine import Engine
@@ -38,8 +39,8 @@ class Images:
 def build_all() -> Images:
     current = engine.current()
     return Images(
-        operator=_program(current, "operator"),
-        sidecar=_program(current, "sidecar"),
+        operator=_program(current, "operator", "operator"),
+        sidecar=_program(current, "sidecar", "sidecar"),
         ollama=ollama(current),
     )
 
@@ -65,12 +66,27 @@ def ollama(current: Engine) -> str:
     return made
 
 
-def _program(current: Engine, name: str) -> str:
+def standalone() -> str:
+    """The image of the one container: the gate, and the program of Ollama's image."""
+    current = engine.current()
+    from_image = ollama(current)
+    inputs = {"OLLAMA": from_image}
+    return _program(current, "standalone", "sidecar", inputs, current.image_id(from_image) or "")
+
+
+def _program(
+    current: Engine,
+    name: str,
+    folder: str,
+    arguments: Mapping[str, str] = MappingProxyType({}),
+    *more: str,
+) -> str:
+    """The image `name` of the package in `folder`; `more` are further inputs of it."""
     image = f"{PREFIX}/{name}:{versions.RELEASE}"
     checkout = cache.CHECKOUT
     dockerfile = checkout / f"Dockerfile.{name}"
-    lock = checkout / f"requirements/{name}.txt"
-    package = checkout / name / f"ollamaserve_{name}"
+    lock = checkout / f"requirements/{folder}.txt"
+    package = checkout / folder / f"ollamaserve_{folder}"
     bases = _bases(current)
     local = "BUILD_BASE" in bases
 
@@ -79,13 +95,13 @@ def _program(current: Engine, name: str) -> str:
         (into / "requirements").mkdir()
         shutil.copy(lock, into / "requirements")
         ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(package, into / name / package.name, ignore=ignore)
+        shutil.copytree(package, into / folder / package.name, ignore=ignore)
         if local:
-            shutil.copytree(_wheels(name, lock), into / "wheels")
+            shutil.copytree(_wheels(folder, lock), into / "wheels")
 
     offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels"} if local else {}
-    inputs = cache.fingerprint(*bases.values(), dockerfile, lock, package)
-    _build(current, image, inputs, context, bases | offline)
+    inputs = cache.fingerprint(*bases.values(), *more, dockerfile, lock, package)
+    _build(current, image, inputs, context, {**bases, **offline, **arguments})
     return image
 
 

@@ -1,4 +1,4 @@
-"""`python -m ollamaserve_sidecar serve|pull`: the gate, and the puller of the pull Job.
+"""`python -m ollamaserve_sidecar serve|pull|standalone`: the gate, the pull Job's puller, or all.
 
 Configuration comes from the environment alone (docs/architecture.md); what is wrong with it is
 said in one line, and the exit status is 2.
@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from ollamaserve_sidecar import pulljob, serve
+from ollamaserve_sidecar import pulljob, serve, standalone
 from ollamaserve_sidecar.config import ConfigError
 from ollamaserve_sidecar.failures import Cause, Failure
 from ollamaserve_sidecar.wire import WireError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
 REFUSED = int(pulljob.Exit.CONFIGURATION)
-_USAGE = "usage: python -m ollamaserve_sidecar serve|pull"
+_USAGE = "usage: python -m ollamaserve_sidecar serve|pull|standalone"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -30,15 +30,17 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     match arguments:
         case ["serve"]:
-            return _serve()
+            return _serve(serve.command)
         case ["pull"]:
             return _pull()
+        case ["standalone"]:
+            return _serve(standalone.command)
     return _refuse(_USAGE)
 
 
-def _serve() -> int:
+def _serve(command: Callable[[Mapping[str, str]], Coroutine[None, None, int]]) -> int:
     try:
-        return uvloop.run(serve.command(os.environ))
+        return uvloop.run(command(os.environ))
     except (ConfigError, WireError) as error:
         return _refuse(str(error))
 

@@ -55,11 +55,16 @@ class Settings:
     insecure: bool = False
 
 
+def insecure(environ: Mapping[str, str]) -> bool:
+    """PULL_INSECURE: may a registry be asked over plain HTTP?"""
+    value = environ.get("PULL_INSECURE") or "false"
+    if value not in ("true", "false"):
+        raise config.ConfigError(f"PULL_INSECURE is {value!r}: write true or false")
+    return value == "true"
+
+
 def settings(environ: Mapping[str, str]) -> Settings:
     """Parse PULL_MODELS and PULL_INSECURE; ConfigError names what is wrong with them."""
-    insecure = environ.get("PULL_INSECURE") or "false"
-    if insecure not in ("true", "false"):
-        raise config.ConfigError(f"PULL_INSECURE is {insecure!r}: write true or false")
     try:
         wanted = json.loads(environ.get("PULL_MODELS") or "[]")
         models = config.gate_config({"models": wanted}).models
@@ -69,7 +74,7 @@ def settings(environ: Mapping[str, str]) -> Settings:
         raise config.ConfigError(
             'PULL_MODELS is empty: write a list such as [{"name":"llama2:7b"}]'
         )
-    return Settings(models, insecure == "true")
+    return Settings(models, insecure(environ))
 
 
 class Job:
