@@ -9,19 +9,23 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ollamaserve_sidecar import allowance
 from ollamaserve_sidecar.errors import (
     AMBIGUOUS,
     INVALID,
     MALFORMED,
     MISSING,
+    STALE,
+    UNSIGNED,
     Problem,
     bad_request,
     forbidden,
 )
 from ollamaserve_sidecar.policy import Allowed, Denied, decide
+from ollamaserve_sidecar.signature import Fault, Signers, looks_signed
 
 if TYPE_CHECKING:
-    from ollamaserve_sidecar.tokens import TokenSet
+    from ollamaserve_sidecar.tokens import Identity, TokenSet
     from ollamaserve_sidecar.wire import Request
 
 _BEARER = re.compile(rb"bearer +([!-~]+)", re.IGNORECASE)
@@ -30,10 +34,11 @@ _API_KEY = re.compile(rb"([!-~]+)")
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """`token` and `label` are for metrics and logs."""
+    """`token` and `label` are for metrics and logs; `models` is not None where bodies are read."""
 
     token: str
     label: str
+    models: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +50,46 @@ class Refused:
     label: str = "-"
 
 
-def admit(request: Request, tokens: TokenSet, now: float) -> Admitted | Refused:
+def admit(request: Request, tokens: TokenSet, signers: Signers, now: float) -> Admitted | Refused:
     """Decide on the method, the raw target and the credentials, and on nothing else."""
     value = _presented(request)
-    if isinstance(value, Problem):
+    if value is MALFORMED:
+        identity = _signed(request, signers, now)
+    elif isinstance(value, Problem):
         return Refused(value)
-    identity = tokens.find(value, now)
-    if identity is None:
-        return Refused(INVALID)
+    else:
+        identity = tokens.find(value, now) or INVALID
+    if isinstance(identity, Problem):
+        return Refused(identity)
     match decide(identity.access, request.method, request.target):
         case Allowed(label):
-            return Admitted(identity.name, label)
+            return _admitted(identity, label, request.target)
         case Denied(label, needs):
             return Refused(forbidden(identity.access, needs), identity.name, label)
         case bad:
             return Refused(bad_request(400, bad.reason), identity.name)
+
+
+def _admitted(identity: Identity, label: str, target: str) -> Admitted | Refused:
+    if identity.models is not None:
+        problem = allowance.refusal(identity.models, label, target)
+        if problem:
+            return Refused(problem, identity.name, label)
+    return Admitted(identity.name, label, identity.models)
+
+
+def _signed(request: Request, signers: Signers, now: float) -> Identity | Problem:
+    """Who signed the request, where its one Authorization looks like a signature (G4, G9)."""
+    values = request.fields.values(b"authorization")
+    if not (values and looks_signed(values[0])):
+        return MALFORMED
+    if request.fields.values(b"x-api-key"):
+        return AMBIGUOUS
+    found = signers.find(values[0], request.method, request.target, now)
+    return _FAULTS[found] if isinstance(found, Fault) else found
+
+
+_FAULTS = {Fault.MALFORMED: MALFORMED, Fault.INVALID: UNSIGNED, Fault.STALE: STALE}
 
 
 def _presented(request: Request) -> bytes | Problem:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from ollamaserve_sidecar import errors, wire
 from ollamaserve_sidecar.admission import Admitted, Refused, admit, is_preflight
 from ollamaserve_sidecar.exchange import Exchange
+from ollamaserve_sidecar.inspection import Inspection
 from ollamaserve_sidecar.wire import END, BadRequest, Framing, Request
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ class Client(asyncio.Protocol):
         if is_preflight(request):
             self._preflight(request)
             return
-        verdict = admit(request, gate.live.tokens, time.time())
+        verdict = admit(request, gate.live.tokens, gate.live.signers, time.time())
         if isinstance(verdict, Refused):
             self._refuse(verdict, request)
             return
@@ -226,7 +227,9 @@ class Client(asyncio.Protocol):
             return
         self._admitted, self._begun = verdict, gate.loop.time()
         gate.drain.entered()
-        self._exchange = Exchange(self, request, gate.pool, gate.authority, gate.loop)
+        parts = (self, request, gate.pool, gate.authority, gate.loop)
+        inspected = verdict.models is not None
+        self._exchange = Inspection(*parts, admitted=verdict) if inspected else Exchange(*parts)
         self._exchange.begin()
 
     def _preflight(self, request: Request) -> None:

@@ -52,6 +52,21 @@ INVALID = Problem(
     "the token isn't valid here, or not any more: ask who runs this server for a current one",
     ('WWW-Authenticate: Bearer realm="ollama", error="invalid_token"',),
 )
+# The `ollama` program shows the status of a 401 alone; other clients and logs show the rest.
+UNSIGNED = Problem(
+    401,
+    "invalid_signature",
+    "the request isn't signed by a key that is authorised here: have the line that is in your"
+    " ~/.ollama/id_ed25519.pub added (spec.auth.authorizedKeys of the OllamaServe)",
+    ('WWW-Authenticate: Bearer realm="ollama", error="invalid_token"',),
+)
+STALE = Problem(
+    401,
+    "stale_signature",
+    "the request's signature is too old, from the future, or was used before: set this machine's"
+    " clock, and try again",
+    ('WWW-Authenticate: Bearer realm="ollama", error="invalid_token"',),
+)
 AMBIGUOUS = Problem(
     400,
     "ambiguous_credentials",

@@ -84,7 +84,7 @@ class Exchange:
         self._client, self._pool, self._loop = client, pool, loop
         self.request = request
         self.response: Response | None = None
-        self._head = _request_head(request, authority)
+        self._head = request_head(request, authority)
         self._body_left = request.length
         self.uploaded = request.framing is Framing.NONE
         self.received = 0
@@ -216,9 +216,9 @@ class Exchange:
             self.response = response
             self._close = self._closes(response)
             framing = _framing(response, self.request)
-            self._client.transport.write(_response_head(response, framing, close=self._close))
+            self._client.transport.write(response_head(response, framing, close=self._close))
         elif response.status > _CONTINUE and not self.request.http10:
-            self._client.transport.write(_response_head(response, b""))
+            self._client.transport.write(response_head(response, b""))
 
     def _closes(self, response: Response) -> bool:
         return (
@@ -310,7 +310,7 @@ class Exchange:
             connection.release(reusable=reusable)
 
 
-def _request_head(request: Request, authority: bytes) -> bytes:
+def request_head(request: Request, authority: bytes) -> bytes:
     match request.framing:
         case Framing.CHUNKED:
             framing = CHUNKED
@@ -335,7 +335,7 @@ def _framing(response: Response, request: Request) -> bytes:
     return b"Content-Length: %d\r\n" % response.length
 
 
-def _response_head(response: Response, framing: bytes, *, close: bool = False) -> bytes:
+def response_head(response: Response, framing: bytes, *, close: bool = False) -> bytes:
     return b"HTTP/1.1 %d %b\r\n%b%b%b\r\n" % (
         response.status,
         response.reason,

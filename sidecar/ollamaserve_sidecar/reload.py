@@ -13,9 +13,17 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ollamaserve_sidecar.config import Config, ConfigError, GateConfig, gate_config
+from ollamaserve_sidecar.config import Config, ConfigError, GateConfig, gate_config, need_tls
 from ollamaserve_sidecar.policy import Access
-from ollamaserve_sidecar.tokens import NEXT, PREVIOUS, BadTokens, TokenSet, token_set
+from ollamaserve_sidecar.signature import Memory, Signers
+from ollamaserve_sidecar.tokens import (
+    NEXT,
+    PREVIOUS,
+    BadTokens,
+    Identity,
+    TokenSet,
+    token_set,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,20 +55,22 @@ class _Loaded:
 
 
 class Live:
-    """The tokens and the configuration in force; the constructor raises ConfigError.
+    """The credentials and the configuration in force; the constructor raises ConfigError.
 
     `on_change` callbacks run after each swap. `reloads` and `failures` count for metrics.
     """
 
     tokens: TokenSet
+    signers: Signers
     config: GateConfig
     status: TokenStatus
 
     def __init__(self, config: Config) -> None:
         self._source = config
+        self._memory = Memory()
         self._seen = self._fingerprint()
         self._take(_load(config))
-        if not self.tokens.entries:
+        if not (self.tokens.entries or self.signers.keys):
             raise ConfigError(_no_token(config))
         self.on_change: list[Callable[[], None]] = []
         self.reloads = 0
@@ -91,6 +101,7 @@ class Live:
 
     def _take(self, loaded: _Loaded) -> None:
         self.tokens, self.config, self.status = loaded.tokens, loaded.config, loaded.status
+        self.signers = Signers.of(loaded.config.authorized_keys, self._memory)
         for key in loaded.tokens.short:
             log.warning("token %s is shorter than 8 characters: it is easy to guess", key)
 
@@ -127,6 +138,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _load(config: Config) -> _Loaded:
     parsed = _gate_config(config)
+    need_tls(parsed, tls=False)
     parsed = replace(parsed, models=(*config.models, *parsed.models))
     values = _values(config)
     tokens = token_set(values, parsed.tokens)
@@ -141,7 +153,7 @@ def _load(config: Config) -> _Loaded:
 def _gate_config(config: Config) -> GateConfig:
     if config.gate_config is None:
         access = Access.INFER if config.tokens_dir else Access.FULL
-        return GateConfig(tokens={DEFAULT_TOKEN: access})
+        return GateConfig(tokens={DEFAULT_TOKEN: Identity(DEFAULT_TOKEN, access)})
     try:
         document = json.loads(_read(config.gate_config))
     except ValueError as broken:
@@ -171,4 +183,7 @@ def _read(path: Path) -> bytes:
 def _no_token(config: Config) -> str:
     if config.tokens_dir is None:
         return "no token: set AUTH_TOKEN to 8 to 512 visible ASCII characters"
-    return f"no token: none of the files named in GATE_CONFIG is in {config.tokens_dir}"
+    return (
+        f"no token: none of the files named in GATE_CONFIG is in {config.tokens_dir},"
+        " and there are no authorizedKeys"
+    )

@@ -27,10 +27,14 @@ _VISIBLE = re.compile(rb"[!-~]{1,512}")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who asks: the token's name, and the tier that the configuration gives it."""
+    """Who asks: a token's name or a key's, and what the configuration gives it.
+
+    `models` are the canonical names of those that it is for; None means all of them.
+    """
 
     name: str
     access: Access
+    models: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +77,20 @@ class BadTokens:
     error: str
 
 
-def token_set(values: Mapping[str, bytes], access: Mapping[str, Access]) -> TokenSet | BadTokens:
-    """The set from a Secret's keys; keys that `access` doesn't name are not looked at."""
+def token_set(
+    values: Mapping[str, bytes], identities: Mapping[str, Identity]
+) -> TokenSet | BadTokens:
+    """The set from a Secret's keys; keys that `identities` doesn't name are not looked at."""
     entries: list[_Entry] = []
     short: list[str] = []
-    for name, tier in access.items():
+    for name, identity in identities.items():
         for key, value, not_after in _values(name, values):
             problem = _problem(key, value)
             if problem:
                 return BadTokens(problem)
             if len(value) < SHORT:
                 short.append(key)
-            entries.append(_Entry(sha256(value).digest(), Identity(name, tier), not_after))
+            entries.append(_Entry(sha256(value).digest(), identity, not_after))
     return _without_twins(TokenSet(tuple(entries), tuple(short)))
 
 

@@ -59,7 +59,7 @@ def test_gate_reads_what_the_operator_writes(body: Any) -> None:
     serve = parsed(body)
     read = gate_config(rendered(body))
 
-    assert {n: a.value for n, a in read.tokens.items()} == {
+    assert {n: i.access.value for n, i in read.tokens.items()} == {
         token.key: token.access.value for token in serve.auth.tokens
     }
     assert [(m.name, m.warm) for m in read.models] == [(m.name, m.warm) for m in serve.models]

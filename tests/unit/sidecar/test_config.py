@@ -20,6 +20,7 @@ from ollamaserve_sidecar.config import (
     load,
 )
 from ollamaserve_sidecar.policy import Access
+from ollamaserve_sidecar.tokens import Identity
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -105,7 +106,7 @@ def test_gate_config_in_full() -> None:
     }
 
     assert gate_config(document) == GateConfig(
-        tokens={"AUTH_TOKEN": Access.INFER},
+        tokens={"AUTH_TOKEN": Identity("AUTH_TOKEN", Access.INFER)},
         models=(ExpectedModel("llama2:7b", digest, warm=True), ExpectedModel("b")),
         require_acceleration=True,
         pull=PullConfig(insecure=False),

@@ -11,13 +11,16 @@ from ollamaserve_sidecar import tokens as room
 from ollamaserve_sidecar.policy import Access
 from ollamaserve_sidecar.tokens import BadTokens, Identity, TokenSet, token_set
 
-ACCESS = {"AUTH_TOKEN": Access.INFER, "admin": Access.FULL}
+IDENTITIES = {
+    "AUTH_TOKEN": Identity("AUTH_TOKEN", Access.INFER),
+    "admin": Identity("admin", Access.FULL),
+}
 NOW = 1_800_000_000.0
 visible = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=512)
 
 
 def loaded(**files: bytes) -> TokenSet:
-    result = token_set(files, ACCESS)
+    result = token_set(files, IDENTITIES)
     assert isinstance(result, TokenSet)
     return result
 
@@ -52,7 +55,7 @@ def test_nothing_secret_shows(value: str, other: bytes) -> None:
 @given(st.binary(max_size=600))
 def test_grammar(raw: bytes) -> None:
     """G9: 1 to 512 visible ASCII characters are a token, fewer than 8 warn, all else is refused."""
-    result = token_set({"AUTH_TOKEN": raw}, ACCESS)
+    result = token_set({"AUTH_TOKEN": raw}, IDENTITIES)
     value = raw.removesuffix(b"\n").removesuffix(b"\r")
     good = 1 <= len(value) <= 512 and all(33 <= byte <= 126 for byte in value)
 
@@ -68,7 +71,7 @@ def test_grammar(raw: bytes) -> None:
 )
 def test_refused_values_are_not_repeated(raw: bytes) -> None:
     """A refusal names the key and the remedy, never the value."""
-    result = token_set({"AUTH_TOKEN": raw}, ACCESS)
+    result = token_set({"AUTH_TOKEN": raw}, IDENTITIES)
 
     assert isinstance(result, BadTokens)
     assert "AUTH_TOKEN" in result.error
@@ -137,7 +140,7 @@ def test_an_unreadable_previous_value_is_expired(raw: bytes) -> None:
 
 def test_two_names_with_one_value_are_refused() -> None:
     """G5: whose request would it be?"""
-    result = token_set({"AUTH_TOKEN": b"same-value", "admin": b"same-value"}, ACCESS)
+    result = token_set({"AUTH_TOKEN": b"same-value", "admin": b"same-value"}, IDENTITIES)
 
     assert isinstance(result, BadTokens)
     assert "AUTH_TOKEN" in result.error
