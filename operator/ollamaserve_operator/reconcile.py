@@ -11,16 +11,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ollamaserve_operator import api, kinds, manifests, observed, plan, status
-from ollamaserve_operator.answers import Outdated
+from ollamaserve_operator import api, manifests, observed, plan, status
 from ollamaserve_operator.api import Invalid, OllamaServe
 from ollamaserve_operator.cache import Cache, Key, Ref
 from ollamaserve_operator.cluster import Cluster
 from ollamaserve_operator.errors import NameConflict, Refused, StepFailure, Transient
 from ollamaserve_operator.manifests import Images
 from ollamaserve_operator.observed import Observed
-from ollamaserve_operator.plan import Apply, Create, Delete, Issue, Step
 from ollamaserve_operator.reports import Reports
+from ollamaserve_operator.steps import Steps, address
 
 Body = dict[str, Any]
 
@@ -44,6 +43,8 @@ class Reconciler:
     ) -> None:
         self._cache = cache
         self._cluster = cluster
+        self._steps = Steps(cluster, cache)
+        self._refused: dict[Key, frozenset[tuple[str, str, type[Exception]]]] = {}
         self._reports = reports
         self._images = images
         self._again = again
@@ -67,6 +68,7 @@ class Reconciler:
     async def _reconcile(self, key: Key) -> float | None:
         body = self._cache.resource(key)
         if body is None or body["metadata"].get("deletionTimestamp"):
+            self._refused.pop(key, None)
             return None
         serve = api.parse(body)
         failures = await self._carry_out(key, serve) if isinstance(serve, OllamaServe) else ()
@@ -86,57 +88,35 @@ class Reconciler:
         """Every step, each on its own: one that fails stops no other.
 
         A step can make the next one possible (the Job waits for the claim's uid), and no event
-        tells of our own writes: so plan again, until nothing is left that wasn't tried.
+        tells of our own writes: so plan again, until nothing is left that wasn't tried in vain.
         """
-        failures: dict[Ref, StepFailure] = {}
+        vain: dict[Ref, StepFailure | None] = {}
         for _ in range(ROUNDS):
             seen = self._observe(key)
             steps = plan.plan(manifests.children(serve, self._images, seen), seen, serve)
-            fresh = [(ref, step) for step in steps if (ref := _ref(key, step)) not in failures]
+            fresh = [step for step in steps if address(key, step) not in vain]
             if not fresh:
                 break
-            for ref, step in fresh:
-                if (failure := await self._try(key, ref, step)) is not None:
-                    failures[ref] = failure
-        return tuple(failures.values())
+            for step in fresh:
+                outcome = await self._steps.take(key, step)
+                if not outcome.done:
+                    vain[address(key, step)] = outcome.failure
+        failures = tuple(failure for failure in vain.values() if failure is not None)
+        self._warn(key, failures)
+        return failures
 
-    async def _try(self, key: Key, ref: Ref, step: Step) -> StepFailure | None:
-        try:
-            await self._take(key, ref, step)
-        except (Transient, Refused, NameConflict) as error:
-            if isinstance(error, Outdated):
-                await self._look(ref)
-            return StepFailure(ref.kind, ref.name, error)
-        logger.info(
-            "%s %s %s", _WORDS[type(step)], ref.kind, ref.name, extra={"key": "/".join(key)}
-        )
-        return None
-
-    async def _take(self, key: Key, ref: Ref, step: Step) -> None:
-        body: Body | None = None
-        match step:
-            case Create():
-                body = await self._cluster.create(step)
-            case Apply():
-                body = await self._cluster.apply(step)
-            case Issue():
-                body = await self._cluster.issue(key.namespace, step)
-            case Delete():
-                await self._cluster.delete(key.namespace, step)
-                await self._look(ref)
-        if body is not None:
-            self._cache.put(body)
-
-    async def _look(self, ref: Ref) -> None:
-        """Replace what is known of an object by what a live read finds."""
-        try:
-            live = await self._cluster.get(kinds.BY_NAME[ref.kind], ref.namespace, ref.name)
-        except (Transient, Refused):
-            return  # the next look will tell
-        if live is None:
-            self._cache.remove(ref)
-        else:
-            self._cache.put(live)
+    def _warn(self, key: Key, failures: Sequence[StepFailure]) -> None:
+        """One line when something begins to be refused; what is tried again, the queue logs."""
+        refused = {
+            (failure.kind, failure.name, type(failure.error)): failure.error
+            for failure in failures
+            if not isinstance(failure.error, Transient)
+        }
+        for which in refused.keys() - self._refused.get(key, frozenset()):
+            logger.warning("refused: %s", refused[which], extra={"key": "/".join(key)})
+        self._refused[key] = frozenset(refused)
+        if not refused:
+            del self._refused[key]
 
     async def _tell(
         self,
@@ -165,16 +145,3 @@ class Reconciler:
                 await self._cluster.post_event(serve.identity, event, at)
             except (Transient, Refused) as error:
                 logger.warning("event not posted: %s", error, extra={"key": key})
-
-
-_WORDS = {Create: "created", Apply: "applied", Issue: "issued tokens in", Delete: "deleted"}
-
-
-def _ref(key: Key, step: Step) -> Ref:
-    match step:
-        case Create(manifest=manifest) | Apply(manifest=manifest):
-            return Ref(manifest["kind"], key.namespace, manifest["metadata"]["name"])
-        case Issue(name=name):
-            return Ref("Secret", key.namespace, name)
-        case Delete(kind=kind, name=name):
-            return Ref(kind, key.namespace, name)

@@ -12,6 +12,7 @@ from ollamaserve_operator.answers import Outdated
 from ollamaserve_operator.api import Identity
 from ollamaserve_operator.cluster import Cluster
 from ollamaserve_operator.errors import NameConflict, Refused, Transient
+from ollamaserve_operator.exchange import Request
 from ollamaserve_operator.kinds import Kind, Verb
 from ollamaserve_operator.pace import Pace
 from ollamaserve_operator.plan import Apply, Create, Delete, Issue
@@ -195,13 +196,13 @@ async def test_an_event_is_about_the_resource_and_fits_the_api(
 ) -> None:
     """events.k8s.io/v1 refuses notes beyond 1 kB."""
     at = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
-    await cluster.post_event(LLAMA, Event("Warning", "PullFailed", "x" * 5000), at)
+    await cluster.post_event(LLAMA, Event("Warning", "PullFailed", "x" + "é" * 5000), at)
 
     body = api.calls[0].body or {}
     assert api.calls[0].path == "/apis/events.k8s.io/v1/namespaces/team-a/events"
     assert body["regarding"]["uid"] == "uid-llama"
     assert body["eventTime"] == "2030-01-02T03:04:05.000000Z"
-    assert len(body["note"]) == 1024
+    assert len(body["note"].encode()) == 1023
 
 
 async def test_lists_are_paged_labelled_and_know_their_kind(api: FakeApi, cluster: Cluster) -> None:
@@ -250,6 +251,13 @@ async def test_what_passes_is_transient(api: FakeApi, cluster: Cluster, code: in
     """Whatever speaks of the moment, or comes from a proxy in between, is tried again."""
     api.before = always((code, {}, b"<html>bad gateway</html>"))
     with pytest.raises(Transient, match=f"HTTP {code}"):
+        await cluster.apply(Apply(manifest(), uid="u"))
+
+
+async def test_an_answer_without_json_is_transient(api: FakeApi, cluster: Cluster) -> None:
+    """200 with a page of some proxy's: neither success nor a crash."""
+    api.before = always((200, {}, b"<html>log in</html>"))
+    with pytest.raises(Transient, match="isn't the API server's"):
         await cluster.apply(Apply(manifest(), uid="u"))
 
 
@@ -314,5 +322,5 @@ async def test_a_call_that_the_table_doesnt_name_is_a_mistake(
 ) -> None:
     """What RBAC doesn't allow is never tried: kinds.py is the one table."""
     with pytest.raises(LookupError, match=f"{verb} {kind.plural}"):
-        await cluster._send(verb, kind, "team-a")
+        await cluster._exchange.send(Request(verb, kind, "team-a"))
     assert api.calls == []

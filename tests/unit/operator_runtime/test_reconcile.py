@@ -187,6 +187,62 @@ async def test_one_refused_child_stops_no_other_and_is_told(api: FakeApi) -> Non
     assert "exceeded quota" in json.dumps(api.objects[HOME]["status"]["conditions"])
 
 
+async def test_a_refusal_is_logged_when_it_begins_and_not_at_each_try(
+    api: FakeApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One WARN line; again after it was lifted and came back; each try is one call."""
+
+    def quota(call: Call) -> Answer | None:
+        refused = "/services/" in call.path and call.writes
+        return refusal(403, "Forbidden", "exceeded quota") if refused else None
+
+    async with aiohttp.ClientSession() as session:
+        operator = await started(api, session)
+        told = []
+        for before in (quota, quota, lambda _call: None, quota):
+            api.before = before
+            del caplog.records[:]
+            api.objects.pop("/api/v1/namespaces/team-a/services/llama", None)
+            operator.watch()
+            api.calls.clear()
+            await operator.reconcile(LLAMA)
+            warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+            told.append(warnings)
+            assert len([call for call in api.writes if "/services/" in call.path]) == 1
+    words = ["refused: Service llama: exceeded quota"]
+    assert told == [words, [], [], words]
+
+
+async def test_in_a_namespace_that_goes_away_each_step_is_tried_once(
+    api: FakeApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is said to be created that wasn't, and nothing is tried again in the same look."""
+    gone = refusal(403, "Forbidden", "no", causes=[{"reason": "NamespaceTerminating"}])
+    api.before = lambda call: gone if call.writes and not call.path.endswith("/status") else None
+    with caplog.at_level("INFO"):
+        async with aiohttp.ClientSession() as session:
+            operator = await started(api, session)
+            await operator.reconcile(LLAMA)
+    written = [call.path for call in api.writes if "/events" not in call.path]
+    assert len(written) == len(set(written)) > 1
+    assert not [record for record in caplog.records if "created" in record.getMessage()]
+
+
+async def test_a_copy_of_a_child_is_left_alone(api: FakeApi) -> None:
+    """Decision 1: made from a child's YAML, it has labels and owner, and is no child of ours."""
+    path = "/api/v1/namespaces/team-a/secrets/llama-auth"
+    async with aiohttp.ClientSession() as session:
+        await (await started(api, session)).settle()
+        copy = json.loads(json.dumps(api.objects[path]))
+        copy["metadata"] |= {"name": "llama-auth-old", "uid": "copy"}
+        copy["data"] = {}
+        copy["metadata"]["annotations"] = {}
+        api.put(f"{path}-old", copy)
+        second = await started(api, session)
+        await second.reconcile(LLAMA)
+        assert api.writes == []
+
+
 async def test_a_users_service_stays_and_the_conflict_is_named(api: FakeApi) -> None:
     """Decision 1: NameConflict in Accepted, every other child there, the Service as it was."""
     path = "/api/v1/namespaces/team-a/services/llama"
