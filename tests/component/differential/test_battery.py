@@ -15,6 +15,7 @@ from component.differential.cases import (
     FIELDS,
     FRAMING,
     FULL_TARGETS,
+    IN_ONE_CHUNK,
     REFUSED_CREDENTIALS,
     REFUSED_TARGETS,
     TARGETS,
@@ -24,6 +25,7 @@ from component.differential.cases import (
 from component.differential.rig import BEARER, CANARY, HOST, Answer, Client, Rig, Trial
 
 PATH = "/ok"
+AGAIN = "/api/tags"
 Arrived = list[tuple[str, str, str]]
 
 
@@ -37,7 +39,7 @@ def ask(client: Client, raw: bytes, *methods: str) -> list[Answer]:
 
 def is_open(client: Client) -> bool:
     """Whether the connection takes another request; if not, it ends without another byte."""
-    client.send(b"GET /again HTTP/1.1\r\n" + HOST + BEARER + b"\r\n")
+    client.send(b"GET " + AGAIN.encode() + b" HTTP/1.1\r\n" + HOST + BEARER + b"\r\n")
     answer = client.answer()
     if answer is None:
         assert client.rest() == b""
@@ -48,7 +50,7 @@ def is_open(client: Client) -> bool:
 
 def arrived(trial: Trial) -> Arrived:
     """What came through, but for the look whether the connection is open."""
-    seen = [seen for seen in trial.requests.values() if seen.target != "/again"]
+    seen = [seen for seen in trial.requests.values() if seen.target != AGAIN]
     assert all(one.whole for one in seen)
     return [(one.method, one.target, one.sha256) for one in seen]
 
@@ -176,6 +178,37 @@ def test_refused_credentials(rig: Rig, case: str, method: str) -> None:
 
     assert (answer.status, answer.echo) == (status, "")
     assert not trial.requests
+
+
+UNWANTED = {
+    "no token": (b"POST /canary HTTP/1.1\r\n", 401),
+    "not allowed": (b"POST /api/pull HTTP/1.1\r\n" + BEARER, 403),
+    "a bad target": (b"POST /api//x HTTP/1.1\r\n" + BEARER, 400),
+}
+
+
+@pytest.mark.parametrize("case", UNWANTED)
+@pytest.mark.parametrize("framing", ["whole", "chunked", "in two writes", "never whole"])
+def test_bodies_of_the_refused(limited: Rig, case: str, framing: str) -> None:
+    """G1: what follows a refused head is its body, or nothing; never a request."""
+    start, status = UNWANTED[case]
+    chunked = framing == "chunked"
+    length = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(BODY)
+    body = IN_ONE_CHUNK if chunked else BODY
+    parts = {"in two writes": [b"", body], "never whole": [body[: len(CANARY)]]}
+    limited.echo.forget()
+    with limited.connect() as client:
+        first, *others = parts.get(framing, [body])
+        (answer,) = ask(client, start + HOST + length + b"\r\n\r\n" + first, "POST")
+        for part in others:
+            client.send(part)
+        stays = is_open(client)
+        trial = limited.trial([answer])
+    trial.agree()
+
+    assert (answer.status, answer.echo) == (status, "")
+    assert stays is (framing == "whole")
+    assert {seen.target for seen in trial.requests.values()} <= {AGAIN}
 
 
 @pytest.mark.parametrize("name", TOKENS_IN_URLS)
