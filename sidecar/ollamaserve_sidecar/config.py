@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ollamaserve_sidecar import allowance
+from ollamaserve_sidecar.cors import Cors, cors
+from ollamaserve_sidecar.fields import ConfigError, Fields
+from ollamaserve_sidecar.limits import Limits, limits
 from ollamaserve_sidecar.policy import Access
 from ollamaserve_sidecar.signature import public_key
 from ollamaserve_sidecar.tokens import Identity
@@ -22,13 +25,13 @@ from ollamaserve_sidecar.tokens import Identity
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+__all__ = ["ConfigError"]
+
 TOKEN_NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
 RESERVED_SUFFIXES = ("_PREVIOUS", "_NEXT")
 DIGEST = re.compile(r"(sha256:)?[0-9a-f]{64}")
-
-
-class ConfigError(Exception):
-    """Wrong configuration; the text is one line for the person who wrote it."""
+# Not what Ollama answers: a health check must not take the place of a route.
+HEALTH_PATH = re.compile(r"/(?!api/|v1/)[!-\"$->@-\[\]-~]{0,200}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +64,19 @@ class ExpectedModel:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyPair:
+    """The files of a certificate with its chain, and of its private key."""
+
+    cert: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """What a process is told once, at its start. `drain_timeout` is in seconds.
 
-    `models` (of standalone mode) are expected beside those that GATE_CONFIG names.
+    `key_pair` is None where the door has no TLS. `models` (of standalone mode) are expected beside
+    those that GATE_CONFIG names.
     """
 
     listen: Address
@@ -74,6 +86,7 @@ class Config:
     auth_token: str | None = field(repr=False)
     tokens_dir: Path | None
     gate_config: Path | None
+    key_pair: KeyPair | None = None
     models: tuple[ExpectedModel, ...] = ()
 
 
@@ -91,6 +104,10 @@ class GateConfig:
     models: tuple[ExpectedModel, ...] = ()
     require_acceleration: bool = False
     pull: PullConfig | None = None
+    limits: Limits = field(default_factory=Limits)
+    cors: Cors = field(default_factory=Cors)
+    health_path: str | None = None
+    egress: bool = True
 
 
 def load(environ: Mapping[str, str]) -> Config:
@@ -105,11 +122,19 @@ def load(environ: Mapping[str, str]) -> Config:
         auth_token=environ.get("AUTH_TOKEN"),
         tokens_dir=_path(environ.get("GATE_TOKENS_DIR")),
         gate_config=_path(environ.get("GATE_CONFIG")),
+        key_pair=_key_pair(environ.get("GATE_TLS_CERT"), environ.get("GATE_TLS_KEY")),
     )
 
 
 def _path(value: str | None) -> Path | None:
     return Path(value) if value else None
+
+
+def _key_pair(cert: str | None, key: str | None) -> KeyPair | None:
+    if bool(cert) is not bool(key):
+        there, missing = ("GATE_TLS_CERT", "GATE_TLS_KEY")[:: 1 if cert else -1]
+        raise ConfigError(f"{there} is set and {missing} isn't: set both to files, or neither")
+    return KeyPair(Path(cert), Path(key)) if cert and key else None
 
 
 def _address(name: str, value: str) -> Address:
@@ -144,7 +169,7 @@ def _seconds(name: str, value: str) -> float:
 
 def gate_config(document: Any) -> GateConfig:
     """GATE_CONFIG's decoded JSON, checked; unknown keys and wrong types raise ConfigError."""
-    top = _Fields("GATE_CONFIG", document)
+    top = Fields("GATE_CONFIG", document)
     tokens = top.take("tokens", dict, {})
     parsed = GateConfig(
         tokens=MappingProxyType({name: _token(name, entry) for name, entry in tokens.items()}),
@@ -154,6 +179,10 @@ def gate_config(document: Any) -> GateConfig:
         ),
         require_acceleration=top.take("requireAcceleration", bool, default=False),
         pull=_pull(top.take("pull", dict, None)),
+        limits=limits(top.take("limits", dict, {})),
+        cors=cors(top.take("cors", dict, {})),
+        health_path=_health_path(top.take("healthPath", str, None)),
+        egress=top.take("egress", bool, default=True),
     )
     top.close()
     return parsed
@@ -171,7 +200,7 @@ def need_tls(parsed: GateConfig, *, tls: bool) -> None:
 
 def _token(name: str, entry: Any) -> Identity:
     _named("tokens", name)
-    fields = _Fields(f"tokens.{name}", entry)
+    fields = Fields(f"tokens.{name}", entry)
     return _identity(fields, f"tokens.{name}", name, "")
 
 
@@ -179,7 +208,7 @@ def _keys(entries: list[Any], taken: set[str]) -> Mapping[bytes, Identity]:
     found: dict[bytes, Identity] = {}
     for i, entry in enumerate(entries):
         where = f"authorizedKeys[{i}]"
-        fields = _Fields(where, entry)
+        fields = Fields(where, entry)
         name = fields.take("name", str, "")
         _named(f"{where}.name", name)
         key = public_key(fields.take("key", str, ""))
@@ -204,7 +233,7 @@ def _named(where: str, name: str) -> None:
         )
 
 
-def _identity(fields: _Fields, where: str, name: str, default: str) -> Identity:
+def _identity(fields: Fields, where: str, name: str, default: str) -> Identity:
     access = fields.take("access", str, default)
     models = fields.take("models", list, None)
     fields.close()
@@ -225,7 +254,7 @@ def _allowed(where: str, access: Access, models: list[Any]) -> frozenset[str]:
 
 
 def _model(where: str, entry: Any) -> ExpectedModel:
-    fields = _Fields(where, entry)
+    fields = Fields(where, entry)
     name = fields.take("name", str, "")
     digest = fields.take("digest", str, "")
     warm = fields.take("warm", bool, default=False)
@@ -240,36 +269,16 @@ def _model(where: str, entry: Any) -> ExpectedModel:
 def _pull(entry: Any) -> PullConfig | None:
     if entry is None:
         return None
-    fields = _Fields("pull", entry)
+    fields = Fields("pull", entry)
     insecure = fields.take("insecure", bool, default=False)
     fields.close()
     return PullConfig(insecure)
 
 
-class _Fields:
-    """One JSON object whose keys are taken one by one; `close` refuses what is left."""
-
-    def __init__(self, where: str, value: Any) -> None:
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where} is {value!r}: write a JSON object")
-        self._where = where
-        self._left = dict(value)
-
-    def take(self, key: str, kind: type, default: Any) -> Any:
-        value = self._left.pop(key, default)
-        if value is not default and not isinstance(value, kind):
-            raise ConfigError(f"{self._where}.{key} is {value!r}: write {_JSON_KINDS[kind]}")
-        return value
-
-    def close(self) -> None:
-        if self._left:
-            names = ", ".join(sorted(self._left))
-            raise ConfigError(f"{self._where} has unknown keys: {names}. Remove them")
-
-
-_JSON_KINDS: dict[type, str] = {
-    bool: "true or false",
-    dict: "a JSON object",
-    list: "a JSON list",
-    str: "a string",
-}
+def _health_path(value: str | None) -> str | None:
+    if value is not None and not HEALTH_PATH.fullmatch(value):
+        raise ConfigError(
+            f"healthPath is {value!r}: write a path such as / or /healthz, in visible ASCII without"
+            " ?, # or backslash, and not below /api/ or /v1/"
+        )
+    return value

@@ -138,7 +138,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _load(config: Config) -> _Loaded:
     parsed = _gate_config(config)
-    need_tls(parsed, tls=False)
+    need_tls(parsed, tls=config.key_pair is not None)
     parsed = replace(parsed, models=(*config.models, *parsed.models))
     values = _values(config)
     tokens = token_set(values, parsed.tokens)
