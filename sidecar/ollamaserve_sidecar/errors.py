@@ -98,7 +98,7 @@ def forbidden(access: Access, needs: Access) -> Problem:
         403,
         "access_denied",
         f"this token's access is '{access}', and this request needs '{needs}': use a token with"
-        f" that access, or have it given to this one (spec.auth.tokens of the OllamaServe)",
+        f" that access, or have it given to this one (spec.auth of the OllamaServe)",
     )
 
 
