@@ -62,4 +62,7 @@ cluster-down: venv ## take it down, leaving nothing of it (ARGS="--name demo")
 clean: venv ## remove every local cluster and image; says what it keeps
 	$(PY) -m ollamaserve_dev clean
 
-.PHONY: install help venv check format lock install-yaml test demo demo-down images cluster-up cluster-down clean
+coverage: venv ## branch coverage of what needs no cluster
+	$(PY) -m pytest --cov --cov-report=term tests/unit tests/contract tests/component $(ARGS)
+
+.PHONY: coverage install help venv check format lock install-yaml test demo demo-down images cluster-up cluster-down clean
