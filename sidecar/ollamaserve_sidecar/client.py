@@ -11,9 +11,10 @@ import time
 from typing import TYPE_CHECKING, cast
 
 from ollamaserve_sidecar import errors, wire
-from ollamaserve_sidecar.admission import Admitted, Refused, admit, is_preflight
+from ollamaserve_sidecar.admission import Admitted, Refused, admit
 from ollamaserve_sidecar.exchange import Exchange
 from ollamaserve_sidecar.inspection import Inspection
+from ollamaserve_sidecar.slots import Turn
 from ollamaserve_sidecar.wire import END, BadRequest, Framing, Request
 
 if TYPE_CHECKING:
@@ -24,10 +25,11 @@ BUFFER_LIMIT = 64 << 10
 KEEP_ALIVE = 75.0
 HEAD_TIMEOUT = 10.0
 STALL_TIMEOUT = 60.0
+BODY_STEP = 14_400
+"""Bytes of a body that have to arrive in each STALL_TIMEOUT: 240 a second, as Kestrel asks for."""
 LINGER = 1.0
 UPLOAD_LINGER = 30.0
 CLIENT_GONE = 499
-_NO_CONTENT = b"HTTP/1.1 204 No Content\r\nVary: Origin\r\n"
 _CLOSE = b"Connection: close\r\n"
 
 
@@ -46,7 +48,10 @@ class Client(asyncio.Protocol):
         "_mark",
         "_marked",
         "_paused",
+        "_queued",
+        "body_limit",
         "full",
+        "lines",
         "transport",
     )
 
@@ -57,8 +62,10 @@ class Client(asyncio.Protocol):
         self._admitted: Admitted | None = None
         self._begun = self._marked = self._deadline = 0.0
         self._mark: tuple[str, int] | None = None
-        self._head_begun = self._lingering = self._paused = False
+        self._head_begun = self._lingering = self._paused = self._queued = False
         self.full = False
+        self.lines = b""
+        self.body_limit: int | None = None
         self.transport: asyncio.Transport
 
     # Called by the event loop.
@@ -67,6 +74,10 @@ class Client(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         self._gate.clients.add(self)
         self._deadline = self._gate.loop.time() + KEEP_ALIVE
+        if self._gate.entrance.crowded(len(self._gate.clients)):
+            self._say(errors.CROWDED, None, close=True)
+            self._gate.metrics.request("", "-", errors.CROWDED.status, 0.0)
+            self._finish(uploaded=True)
 
     def data_received(self, data: bytes) -> None:
         self._buffer = self._buffer + data if self._buffer else data
@@ -125,10 +136,19 @@ class Client(asyncio.Protocol):
             self.transport.close()
 
     def close(self) -> None:
-        if self._exchange:
+        if self._queued:
+            self.fail(errors.LEAVING, "")
+        elif self._exchange:
             self.transport.abort()
         else:
             self.transport.close()
+
+    # Called by the entrance; `fail` too.
+
+    def turn(self) -> None:
+        self._queued = False
+        if self._exchange:
+            self._exchange.begin()
 
     # Called by the exchange.
 
@@ -142,7 +162,7 @@ class Client(asyncio.Protocol):
 
     def pump(self) -> None:
         exchange = self._exchange
-        if exchange and self._buffer and exchange.wants_body:
+        if exchange and self._buffer and not self._queued and exchange.wants_body:
             data, self._buffer = self._buffer, b""
             rest = exchange.take(data)
             if self._exchange is exchange:
@@ -214,8 +234,10 @@ class Client(asyncio.Protocol):
         if isinstance(request, BadRequest):
             self._refuse(Refused(errors.bad_request(request.status, request.reason)), None)
             return
-        if is_preflight(request):
-            self._preflight(request)
+        self.lines = gate.entrance.lines(request)
+        own = gate.entrance.answer(request)
+        if own:
+            self._answer(request, *own)
             return
         verdict = admit(request, gate.live.tokens, gate.live.signers, time.time())
         if isinstance(verdict, Refused):
@@ -225,18 +247,26 @@ class Client(asyncio.Protocol):
         if closed:
             self._refuse(Refused(closed, verdict.token, verdict.label), request)
             return
-        self._admitted, self._begun = verdict, gate.loop.time()
+        now = gate.loop.time()
+        entered = gate.entrance.enter(self, verdict, request, now)
+        if not isinstance(entered, Turn):
+            self._refuse(Refused(entered, verdict.token, verdict.label), request)
+            return
+        self._admitted, self._begun = verdict, now
+        self.body_limit = gate.entrance.body(verdict)
         gate.drain.entered()
         parts = (self, request, gate.pool, gate.authority, gate.loop)
         inspected = verdict.models is not None
         self._exchange = Inspection(*parts, admitted=verdict) if inspected else Exchange(*parts)
-        self._exchange.begin()
+        self._queued = entered is Turn.LATER
+        if not self._queued:
+            self._exchange.begin()
 
-    def _preflight(self, request: Request) -> None:
-        """No origin is allowed (yet): an answer without Access-Control-Allow-Origin says so."""
+    def _answer(self, request: Request, status: int, head: bytes) -> None:
+        """The gate's own word, which needs no token."""
         close = self._closes(request)
-        self.transport.write(_NO_CONTENT + (_CLOSE if close else b"") + b"\r\n")
-        self._gate.metrics.request("", "-", 204, 0.0)
+        self.transport.write(head + (_CLOSE if close else b"") + b"\r\n")
+        self._gate.metrics.request("", "-", status, 0.0)
         self._settle(close=close)
 
     def _refuse(self, refused: Refused, request: Request | None) -> None:
@@ -248,7 +278,8 @@ class Client(asyncio.Protocol):
     def _say(self, problem: Problem, request: Request | None, *, close: bool) -> None:
         family = errors.family(request.target if request else "/")
         head = request is not None and request.method == "HEAD"
-        self.transport.write(errors.response(problem, family, close=close, head=head))
+        lines = self.lines if request else b""
+        self.transport.write(errors.response(problem, family, close=close, head=head, lines=lines))
 
     def _closes(self, request: Request) -> bool:
         """After a refusal the connection goes on only if the body is here in full, and skipped."""
@@ -275,6 +306,7 @@ class Client(asyncio.Protocol):
 
     def _leave(self, status: int) -> None:
         gate = self._gate
+        gate.entrance.leave(self)
         gate.drain.left()
         elapsed = gate.loop.time() - self._begun
         admitted = cast("Admitted", self._admitted)
@@ -314,8 +346,8 @@ class Client(asyncio.Protocol):
         pending = self.transport.get_write_buffer_size()
         if pending and (self.full or not self._exchange):
             return "write", pending
-        if self._exchange and self._exchange.wants_body:
-            return "body", self._exchange.received
+        if self._exchange and not self._queued and self._exchange.wants_body:
+            return "body", self._exchange.received // BODY_STEP
         return None
 
     def _give_up(self, mark: tuple[str, int]) -> None:

@@ -86,11 +86,59 @@ BROKEN = Problem(
 )
 SLOW_HEAD = Problem(408, "request_timeout", "the request's head took too long to arrive")
 SLOW_BODY = Problem(408, "request_timeout", "nothing of the request's body arrived for too long")
+BUSY = Problem(
+    429,
+    "rate_limit_exceeded",
+    "too many requests are under way, and the queue is full: try again in a while",
+    ("Retry-After: 10",),
+)
+WAITED = Problem(
+    429,
+    "rate_limit_exceeded",
+    "the request has waited in the queue for as long as it may: try again in a while",
+    ("Retry-After: 10",),
+)
+LEAVING = Problem(
+    503,
+    "shutting_down",
+    "this server is shutting down, and the request was still in the queue: try again",
+    ("Retry-After: 1",),
+)
+CROWDED = Problem(
+    503,
+    "too_many_connections",
+    "too many connections are open: close some, and try again",
+    ("Retry-After: 10",),
+)
+NO_EGRESS = Problem(
+    403,
+    "no_egress",
+    "this server has no way out to a registry or to ollama.com:"
+    " add it to spec.models, or open spec.networkPolicy.egress",
+)
 BAD_BODY = Problem(400, "bad_request", "the request's body isn't validly chunked")
 
 
 def bad_request(status: int, reason: str) -> Problem:
     return Problem(status, "bad_request", reason)
+
+
+def too_large(limit: int) -> Problem:
+    return Problem(
+        413,
+        "request_too_large",
+        f"the request's body is longer than the {limit} bytes that are allowed here: send less, or"
+        " have spec.gate.limits.bodyBytes of the OllamaServe raised",
+    )
+
+
+def too_fast(per_minute: int, wait: int) -> Problem:
+    return Problem(
+        429,
+        "rate_limit_exceeded",
+        f"this token may send {per_minute} requests per minute: try again in {wait} s",
+        (f"Retry-After: {wait}",),
+    )
 
 
 def forbidden(access: Access, needs: Access) -> Problem:
@@ -109,10 +157,15 @@ def family(target: str) -> Family:
 
 
 @lru_cache(maxsize=256)
-def response(problem: Problem, shape: Family, *, close: bool, head: bool = False) -> bytes:
-    """The whole response; problems are few, so are the answers kept. `head` leaves the body out."""
+def response(
+    problem: Problem, shape: Family, *, close: bool, head: bool = False, lines: bytes = b""
+) -> bytes:
+    """The whole response; problems are few, so are the answers kept.
+
+    `head` leaves the body out, `lines` are header lines besides.
+    """
     body = json.dumps(_body(problem, shape)).encode()
-    lines = [
+    own = [
         f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}",
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
@@ -120,7 +173,7 @@ def response(problem: Problem, shape: Family, *, close: bool, head: bool = False
         *problem.fields,
         *(["Connection: close"] if close else []),
     ]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + (b"" if head else body)
+    return "\r\n".join(own).encode() + b"\r\n" + lines + b"\r\n" + (b"" if head else body)
 
 
 def _body(problem: Problem, shape: Family) -> dict[str, object]:
@@ -139,12 +192,15 @@ def _body(problem: Problem, shape: Family) -> dict[str, object]:
 _OPENAI_TYPES = {
     401: "authentication_error",
     403: "permission_error",
+    429: "rate_limit_error",
     502: "server_error",
     503: "server_error",
 }
 _ANTHROPIC_TYPES = {
     401: "authentication_error",
     403: "permission_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
     502: "api_error",
     503: "overloaded_error",
 }

@@ -32,6 +32,8 @@ class Client(Protocol):
 
     transport: asyncio.Transport
     full: bool
+    lines: bytes
+    body_limit: int | None
 
     @property
     def draining(self) -> bool: ...
@@ -177,6 +179,10 @@ class Exchange:
         except wire.WireError:
             self._client.fail(errors.BAD_BODY, "")
             return
+        limit = self._client.body_limit
+        if limit is not None and self.received > limit:
+            self._client.fail(errors.too_large(limit), "")
+            return
         if decoded:
             self._write(b"%x\r\n%b\r\n" % (len(decoded), decoded))
         if chunks.ended:
@@ -214,6 +220,7 @@ class Exchange:
             raise wire.WireError("Ollama switched protocols, though nobody had asked")
         if response.status >= _FINAL:
             self.response = response
+            response.fields.lines += self._client.lines
             self._close = self._closes(response)
             framing = _framing(response, self.request)
             self._client.transport.write(response_head(response, framing, close=self._close))

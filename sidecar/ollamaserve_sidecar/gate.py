@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ollamaserve_sidecar import wire
-from ollamaserve_sidecar.client import Client
+from ollamaserve_sidecar.client import HEAD_TIMEOUT, Client
+from ollamaserve_sidecar.entrance import Entrance
+from ollamaserve_sidecar.tls import SHUTDOWN_TIMEOUT, Certificate
 from ollamaserve_sidecar.upstream import Pool
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ class Metrics(Protocol):
 class Gate:
     """`start` binds GATE_LISTEN, and `port` is then the one bound; `close` ends everything.
 
-    `closed` may refuse an admitted request for now, by its route's label (standalone mode).
+    `closed` may refuse an admitted request for now, by its route's label (standalone mode). The
+    constructor raises ConfigError where the certificate and its key are no pair.
     """
 
     port: int
@@ -69,6 +72,8 @@ class Gate:
         self.live, self.drain, self.metrics, self.closed = live, drain, metrics, closed
         self.authority = config.upstream.authority.encode()
         self.pool = Pool(config.upstream)
+        self.entrance = Entrance(live)
+        self.certificate = Certificate(config.key_pair) if config.key_pair else None
         self.clients: set[Client] = set()
         self._empty = asyncio.Event()
         self.loop: asyncio.AbstractEventLoop
@@ -81,7 +86,11 @@ class Gate:
         wire.check_parser()
         self.loop = asyncio.get_running_loop()
         server = await self.loop.create_server(
-            lambda: Client(self), self._listen.host, self._listen.port, backlog=BACKLOG
+            lambda: Client(self),
+            self._listen.host,
+            self._listen.port,
+            backlog=BACKLOG,
+            **self._tls(),
         )
         self._server, self.port = server, server.sockets[0].getsockname()[1]
         self._sweep()
@@ -115,9 +124,21 @@ class Gate:
         if not self.clients:
             self._empty.set()
 
+    def _tls(self) -> dict[str, Any]:
+        if self.certificate is None:
+            return {}
+        return {
+            "ssl": self.certificate.context,
+            "ssl_handshake_timeout": HEAD_TIMEOUT,
+            "ssl_shutdown_timeout": SHUTDOWN_TIMEOUT,
+        }
+
     def _sweep(self) -> None:
         """One timer for all connections is cheaper than several for each request."""
         now = self.loop.time()
         for client in list(self.clients):
             client.sweep(now)
+        self.entrance.sweep(now)
+        if self.certificate:
+            self.certificate.check()
         self._sweeper = self.loop.call_later(SWEEP, self._sweep)

@@ -26,7 +26,9 @@ HOP_BY_HOP = frozenset(
 )
 # Ollama refuses foreign Hosts and Origins, and hands credentials on to cloud models.
 REQUEST_TAKEN = HOP_BY_HOP | {
+    b"access-control-request-headers",
     b"access-control-request-method",
+    b"access-control-request-private-network",
     b"authorization",
     b"content-length",
     b"cookie",
@@ -35,8 +37,18 @@ REQUEST_TAKEN = HOP_BY_HOP | {
     b"origin",
     b"x-api-key",
 }
-# No cookie ever passes (decision G16).
-RESPONSE_TAKEN = HOP_BY_HOP | {b"content-length", b"set-cookie"}
+# No cookie ever passes (decision G16), and which pages may read is the gate's to say (P23).
+RESPONSE_TAKEN = HOP_BY_HOP | {
+    b"access-control-allow-credentials",
+    b"access-control-allow-headers",
+    b"access-control-allow-methods",
+    b"access-control-allow-origin",
+    b"access-control-allow-private-network",
+    b"access-control-expose-headers",
+    b"access-control-max-age",
+    b"content-length",
+    b"set-cookie",
+}
 _PERSISTENCE = frozenset({b"close", b"keep-alive"})
 
 

@@ -163,6 +163,7 @@ class Inspection(Exchange):
         self._holding = False
         self._close = self._closes(response)
         length = b"Content-Length: %d\r\n" % len(body)
+        response.fields.lines += self._client.lines
         head = response_head(response, length, close=self._close)
         self._client.transport.write(head + body)
         self._finish(tidy=tidy)

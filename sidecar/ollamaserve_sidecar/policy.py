@@ -103,6 +103,16 @@ TABLE: dict[Access, str] = {
 INFERENCE = frozenset(line.split()[1] for line in TABLE[Access.INFER].strip().split("\n"))
 """The labels of the routes that a model answers."""
 
+
+def _labels(access: Access) -> frozenset[str]:
+    return frozenset(line.split()[1] for line in TABLE[access].split("\n") if line.strip())
+
+
+INFERENCE = _labels(Access.INFER)
+"""The routes that make a model work, and so take a slot (decision G12)."""
+OUTBOUND = frozenset({"/api/pull", "/api/push"}) | _labels(Access.FULL)
+"""The routes that are of no use without a way out of the pod (decision 12)."""
+
 # Visible ASCII without "#", "\\" and a "%" that no two hexadecimal digits follow.
 _TARGET = re.compile(r"/(?:[!-\"$&-\[\]-~]|%[0-9A-Fa-f]{2})*", re.ASCII)
 # What decoding must not bring about for a limited token: separators, a second decoding, NUL.

@@ -11,11 +11,11 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Iterator
 
     from ollamaserve_sidecar.limits import Limits
 
-Ticket = TypeVar("Ticket", bound="Hashable")
+Ticket = TypeVar("Ticket")
 
 
 class Turn(Enum):

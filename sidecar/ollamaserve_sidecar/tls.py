@@ -7,7 +7,6 @@ nothing: the last good one stays, and `error` says why.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import ssl
 from typing import TYPE_CHECKING
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-INTERVAL = 1.0
-HANDSHAKE_TIMEOUT = 10.0
 SHUTDOWN_TIMEOUT = 5.0
 
 
@@ -66,13 +63,6 @@ class Certificate:
 
     def _fingerprint(self) -> tuple[object, ...]:
         return _identity(self._pair.cert), _identity(self._pair.key)
-
-
-async def follow(certificate: Certificate, *, interval: float = INTERVAL) -> None:
-    """Keep the certificate in step with its files until cancelled."""
-    while True:
-        await asyncio.sleep(interval)
-        certificate.check()
 
 
 def _context(pair: KeyPair) -> ssl.SSLContext:

@@ -1,0 +1,106 @@
+"""What a request meets between being admitted and being forwarded: the gate's own rules.
+
+Each `Gate` has one, and `client` asks it. The rules follow GATE_CONFIG as it changes; the rooms
+`limits`, `slots` and `cors` hold them. A request that need not wait pays for a few comparisons.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from math import ceil
+from typing import TYPE_CHECKING, Protocol
+
+from ollamaserve_sidecar import errors
+from ollamaserve_sidecar.admission import is_preflight
+from ollamaserve_sidecar.limits import Pace, too_large
+from ollamaserve_sidecar.policy import INFERENCE, OUTBOUND
+from ollamaserve_sidecar.slots import Slots, Turn
+
+if TYPE_CHECKING:
+    from ollamaserve_sidecar.admission import Admitted
+    from ollamaserve_sidecar.errors import Problem
+    from ollamaserve_sidecar.reload import Live
+    from ollamaserve_sidecar.wire import Request
+
+_HEALTHY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nCache-Control: no-store\r\n"
+_NO_CONTENT = b"HTTP/1.1 204 No Content\r\n"
+
+
+class Ticket(Protocol):
+    """A connection whose request may have to wait."""
+
+    def turn(self) -> None:
+        """The request has a slot, and is to begin."""
+
+    def fail(self, problem: Problem, kind: str) -> None: ...
+
+
+class Entrance:
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._pace = Pace()
+        self.slots: Slots[Ticket] = Slots(live.config.limits)
+        live.on_change.append(self._changed)
+
+    def lines(self, request: Request) -> bytes:
+        """Header lines that every response to this request has besides."""
+        return self._live.config.cors.lines(request)
+
+    def body(self, admitted: Admitted) -> int | None:
+        """The most bytes that the request's body may have."""
+        return self._live.config.limits.body(admitted.label)
+
+    def crowded(self, connections: int) -> bool:
+        return connections > self._live.config.limits.connections
+
+    def answer(self, request: Request) -> tuple[int, bytes] | None:
+        """What needs no token: status and head, without its empty line, of a preflight or probe."""
+        config = self._live.config
+        if request.target == config.health_path and request.method in ("GET", "HEAD"):
+            return 200, _HEALTHY
+        if is_preflight(request):
+            return 204, _NO_CONTENT + config.cors.preflight(request)
+        return None
+
+    def enter(
+        self, ticket: Ticket, admitted: Admitted, request: Request, now: float
+    ) -> Turn | Problem:
+        """Whether the request begins now or later; every one that did either has to leave."""
+        config = self._live.config
+        label = admitted.label
+        if label in OUTBOUND and not config.egress:
+            return errors.NO_EGRESS
+        if too_large(request, config.limits.body(label)):
+            return errors.too_large(config.limits.body_bytes)
+        if label not in INFERENCE:
+            return Turn.NOW
+        wait = self._pace.wait(admitted.token, config.limits.per_minute, now)
+        if wait:
+            return errors.too_fast(config.limits.per_minute, ceil(wait))
+        turn = self.slots.enter(ticket, admitted.token, now)
+        return self._squeeze(ticket, admitted.token, now) if turn is Turn.NEVER else turn
+
+    def leave(self, ticket: Ticket) -> None:
+        self._call(self.slots.leave(ticket))
+
+    def sweep(self, now: float) -> None:
+        """Called about once a second."""
+        if self.slots.waiting:
+            for ticket in self.slots.overdue(now):
+                ticket.fail(errors.WAITED, "")
+
+    def _squeeze(self, ticket: Ticket, token: str, now: float) -> Turn | Problem:
+        other = self.slots.displaced(token)
+        if other is None:
+            return errors.BUSY
+        other.fail(errors.BUSY, "")
+        return self.slots.enter(ticket, token, now)
+
+    def _call(self, tickets: list[Ticket]) -> None:
+        """In the loop's next round: an end may call another, and that its own end, and so on."""
+        for ticket in tickets:
+            asyncio.get_running_loop().call_soon(ticket.turn)
+
+    def _changed(self) -> None:
+        self._pace.forget()
+        self._call(self.slots.resize(self._live.config.limits))
