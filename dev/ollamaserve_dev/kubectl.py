@@ -49,7 +49,8 @@ class Kubectl:
             self.command(*words), input=stdin, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            raise KubectlError(f"kubectl {' '.join(words)}: {done.stderr.strip()}")
+            # Of a refused CRD kubectl quotes the whole twice; the cause stands at the end.
+            raise KubectlError(f"kubectl {' '.join(words)}: {done.stderr.strip()[-1500:]}")
         return done.stdout
 
     def apply(self, *manifests: Mapping[str, Any], server_side: bool = False) -> None:
