@@ -4,10 +4,11 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from ollamaserve_sidecar import standalone
+from ollamaserve_sidecar import reload, standalone
 from ollamaserve_sidecar.config import ConfigError, ExpectedModel
 
 GIVEN = {"AUTH_TOKEN": "a-test-token", "OLLAMA_MODEL": "llama2:7b", "OLLAMA_BIN": sys.executable}
@@ -80,6 +81,17 @@ def test_what_ollama_is_told() -> None:
     assert (plain["OLLAMA_NOPRUNE"], plain["OLLAMA_NO_CLOUD"]) == ("1", "1")
     assert (asked.environ["OLLAMA_NO_CLOUD"], asked.environ["OLLAMA_NUM_PARALLEL"]) == ("0", "4")
     assert "AUTH_TOKEN" not in plain
+
+
+def test_expected_models_beside_those_of_the_file(tmp_path: Path) -> None:
+    """GATE_CONFIG's models are waited for too, before and after a reload."""
+    file = tmp_path / "gate.json"
+    file.write_text('{"tokens": {"AUTH_TOKEN": {"access": "full"}}, "models": [{"name": "other"}]}')
+    live = reload.Live(standalone.settings(GIVEN | {"GATE_CONFIG": str(file)}).gate)
+
+    assert [model.name for model in live.config.models] == ["llama2:7b", "other"]
+    assert live.reload()
+    assert [model.name for model in live.config.models] == ["llama2:7b", "other"]
 
 
 def test_mounted_tokens_may_stand_for_the_variable() -> None:
