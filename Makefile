@@ -28,6 +28,7 @@ check: venv ## formatting, lint, types, layers, lock freshness: in seconds
 	lint-imports
 	$(PY) -m ollamaserve_dev.lock --check
 	$(PY) -m ollamaserve_dev.install --check
+	$(PY) -m ollamaserve_dev.apidoc --check
 
 format: venv ## rewrite the code in the house format
 	ruff format . && ruff check --fix .
@@ -40,6 +41,9 @@ install: venv ## the operator into the cluster of your kubectl context (REGISTRY
 
 install-yaml: venv ## write deploy/install.yaml from the CRD and deploy/operator.yaml
 	$(PY) -m ollamaserve_dev.install
+
+docs: venv ## write docs/api.md from the CRD
+	$(PY) -m ollamaserve_dev.apidoc
 
 demo: venv ## from nothing to an answer through the gate (MODEL=smollm:135m for a public model)
 	@$(PY) -m ollamaserve_dev.demo --cluster=$(CLUSTER) --model=$(MODEL)
@@ -65,4 +69,4 @@ clean: venv ## remove every local cluster and image; says what it keeps
 coverage: venv ## branch coverage of what needs no cluster
 	$(PY) -m pytest --cov --cov-report=term tests/unit tests/contract tests/component $(ARGS)
 
-.PHONY: coverage install help venv check format lock install-yaml test demo demo-down images cluster-up cluster-down clean
+.PHONY: coverage install help venv check format lock install-yaml docs test demo demo-down images cluster-up cluster-down clean

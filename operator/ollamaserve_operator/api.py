@@ -225,6 +225,10 @@ def _errors(spec: Mapping[str, Any]) -> Iterator[str]:
     """What an object that is older than today's CRD rules may still hold."""
     if not spec.get("models"):
         yield "spec.models is empty: name at least one model"
+    seen: dict[str, str] = {}
+    for name in (model["name"] for model in spec.get("models", ())):
+        if (other := seen.setdefault(canonical(name), name)) != name:
+            yield f"spec.models has {other} and {name}, which are one model: keep one of them"
     storage = spec.get("storage", {"persistent": {}})
     if len(storage) != 1:
         yield f"spec.storage has {sorted(storage)}: give exactly one of persistent and ephemeral"
@@ -237,6 +241,16 @@ def _errors(spec: Mapping[str, Any]) -> Iterator[str]:
         )
     for name in sorted({e["name"] for e in spec.get("env", ())} & RESERVED_ENV):
         yield f"spec.env sets {name}, which the operator owns: remove it (see spec.ollama)"
+
+
+def canonical(name: str) -> str:
+    """One spelling for all that Ollama takes as one: tag and library default, case is nothing.
+
+    As in Ollama's `types/model/name.go`; the gate has the same rule (held by a contract test).
+    """
+    rest = name.lower().rpartition("://")[2]
+    tagged = rest if rest.rfind(":") > rest.rfind("/") else f"{rest}:latest"
+    return tagged.removeprefix("registry.ollama.ai/").removeprefix("library/")
 
 
 def _serve(

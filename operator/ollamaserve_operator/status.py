@@ -129,8 +129,11 @@ def _acceleration(
 
 
 def flips(previous: Mapping[str, Any], current: Mapping[str, Any]) -> tuple[Event, ...]:
-    """The conditions whose status changed; post them after the status write succeeded."""
-    return tuple(_flips(previous, current))
+    """The conditions whose status changed; post them after the status write succeeded.
+
+    One cause turns several conditions (Ready and Stalled repeat its words): it is told once.
+    """
+    return tuple(dict.fromkeys(_flips(previous, current)))
 
 
 def _flips(previous: Mapping[str, Any], current: Mapping[str, Any]) -> Iterator[Event]:

@@ -1,13 +1,17 @@
 """A real API server for the tests of this folder: no kubelet, its nodes played by kwok."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from cluster.life import ACCOUNT, REPOSITORY, SYSTEM, Operator
 from ollamaserve_dev import clusters
 from ollamaserve_dev.clusters import fakenodes
+from ollamaserve_dev.kubectl import Kubectl
 
 GPU_NODE = fakenodes.FakeNode(
     "gpu-0",
@@ -27,3 +31,37 @@ def control_plane() -> Iterator[Path]:
         yield cluster.kubeconfig
     finally:
         provider.down()
+
+
+@pytest.fixture(scope="session")
+def operator(control_plane: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """deploy/install.yaml is applied; the process has the ServiceAccount's token and no other."""
+    admin = Kubectl(control_plane, SYSTEM)
+    admin.run("apply", "--server-side", f"--filename={REPOSITORY / 'deploy/install.yaml'}")
+    admin.run("wait", "--for=condition=Established", "crd/ollamaserves.ollamaserve.dev")
+    token = admin.run("create", "token", ACCOUNT, "--duration=2h").strip()
+    config = yaml.safe_load(control_plane.read_text())
+    for user in config["users"]:
+        user["user"] = {"token": token}
+    folder = tmp_path_factory.mktemp("operator")
+    kubeconfig = folder / "kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(config))
+    found = Operator(kubeconfig, folder / "log")
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def team(control_plane: Path, operator: Operator) -> Iterator[Kubectl]:
+    """A namespace of its own under Pod Security `restricted`."""
+    name = f"team-{secrets.token_hex(3)}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    admin = Kubectl(control_plane)
+    admin.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    )
+    if operator.process is None:
+        operator.start()
+    yield admin.within(name)
+    admin.run("delete", "namespace", name, "--wait=false")

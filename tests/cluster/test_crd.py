@@ -125,6 +125,14 @@ ACCEPTED: dict[str, Body] = {
     "digest": serve(models=[{"name": "llama2:7b", "digest": DIGEST}]),
     "registry with a port": serve(models=[{"name": "registry.team.svc:5000/library/tiny"}]),
     "plain http registry": serve(models=[{"name": "http://10.0.0.1:5000/library/tiny:v1"}]),
+    "alike, and different": serve(
+        models=[
+            {"name": "llama2"},
+            {"name": "llama2:7b"},
+            {"name": "a:5000/library/llama2"},
+            {"name": "a:5000/b/llama2"},
+        ]
+    ),
     "hugging face": serve(models=[{"name": "hf.co/bartowski/Llama-3.2-1B-GGUF:Q4_K_M"}]),
     "two replicas on RWX": serve(replicas=2, storage=RWX),
     "two replicas, ephemeral": serve(replicas=2, storage={"ephemeral": {"sizeLimit": "5Gi"}}),
@@ -152,6 +160,18 @@ REFUSED: dict[str, tuple[Body, str]] = {
     "no model": (serve(models=[]), "at least 1 items"),
     "17 models": (serve(models=[{"name": f"m:{i}"} for i in range(17)]), "at most 16 items"),
     "model twice": (serve(models=[{"name": "a"}, {"name": "a"}]), "Duplicate value"),
+    "model in two spellings": (
+        serve(models=[{"name": "llama2"}, {"name": "llama2:latest"}]),
+        "two of these names are one model",
+    ),
+    "model with its registry spelt out": (
+        serve(models=[{"name": "registry.ollama.ai/library/Llama2:7b"}, {"name": "llama2:7b"}]),
+        "two of these names are one model",
+    ),
+    "registry with and without its scheme": (
+        serve(models=[{"name": "http://a:5000/library/x"}, {"name": "a:5000/library/x:latest"}]),
+        "two of these names are one model",
+    ),
     "not a model": (serve(models=[{"name": "llama 2"}]), "as `ollama pull` takes it"),
     "short digest": (serve(models=[{"name": "a", "digest": "sha256:12"}]), "64 lower-case"),
     "two storage modes": (

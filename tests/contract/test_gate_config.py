@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from examples import IMAGES, NOW, parsed, resource, sample, stored
-from ollamaserve_operator import models, names, report, trouble
+from ollamaserve_operator import api, models, names, report, trouble
 from ollamaserve_operator.api import Access as ApiAccess
 from ollamaserve_operator.manifests import children
 from ollamaserve_operator.observed import Observed, observe
@@ -122,6 +122,21 @@ def test_mounted_keys_are_those_that_the_gate_knows() -> None:
         f"AUTH_TOKEN{NEXT}",
     ]
     assert REVISION == "REVISION"  # the CRD refuses this name: its value is reported on /status
+
+
+SPELLINGS = (
+    *("llama2", "llama2:latest", "library/llama2", "registry.ollama.ai/library/LLAMA2"),
+    *("llama2:7b", "Llama2:7B", "x/llama2:7b", "registry.ollama.ai/x/llama2:7b"),
+    *("hf.co/x/y:Q4", "h:5000/library/t", "http://h:5000/library/t:latest", "h:5000/x/t"),
+)
+
+
+@pytest.mark.parametrize("one", SPELLINGS)
+def test_one_model_is_one_model_to_both(one: str) -> None:
+    """Names that the gate takes as equal are refused as duplicates, and no others."""
+    to_the_gate = [canonical(one) == canonical(other) for other in SPELLINGS]
+
+    assert [api.canonical(one) == api.canonical(other) for other in SPELLINGS] == to_the_gate
 
 
 def test_access_levels_are_the_same() -> None:

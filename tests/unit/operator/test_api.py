@@ -68,6 +68,7 @@ def test_retry_annotation_is_read() -> None:
     ("spec", "words"),
     [
         ({"models": []}, "spec.models is empty"),
+        ({"models": [{"name": "x"}, {"name": "X:latest"}]}, "x and X:latest, which are one model"),
         ({"replicas": 2}, "spec.replicas is 2 on a ReadWriteOnce volume"),
         ({"storage": {}}, "exactly one of persistent and ephemeral"),
         ({"storage": {"persistent": {}, "ephemeral": {}}}, "exactly one"),
