@@ -169,7 +169,14 @@ def _values(config: Config) -> Mapping[str, bytes]:
         raise ConfigError("AUTH_TOKEN and GATE_TOKENS_DIR are both set: unset one of them")
     if not config.tokens_dir.is_dir():
         raise ConfigError(f"GATE_TOKENS_DIR is {str(config.tokens_dir)!r}: no such folder")
-    return {path.name: _read(path) for path in _files(config.tokens_dir) if path.is_file()}
+    files = _files(_version(config.tokens_dir))
+    return {path.name: _read(path) for path in files if path.is_file()}
+
+
+def _version(folder: Path) -> Path:
+    """What `..data` points to now, so that a swap in the middle of reading can't mix two sets."""
+    data = folder / "..data"
+    return data.resolve() if data.is_symlink() else folder
 
 
 def _read(path: Path) -> bytes:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import os
 from pathlib import Path
 
 import pytest
@@ -11,32 +10,9 @@ import pytest
 from ollamaserve_sidecar import reload
 from ollamaserve_sidecar.config import ConfigError, load
 from ollamaserve_sidecar.policy import Access
+from volume import Volume
 
 NOW = 1_800_000_000.0
-
-
-class Volume:
-    """A mounted Secret or ConfigMap as kubelet lays it out, swapped through `..data`."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self._version = folder, 0
-        folder.mkdir()
-
-    def write(self, **files: str) -> None:
-        self._version += 1
-        fresh = self.folder / f"..version_{self._version}"
-        fresh.mkdir()
-        for name, text in files.items():
-            (fresh / name.replace("gate_json", "gate.json")).write_text(text)
-        (self.folder / "..data_tmp").symlink_to(fresh.name)
-        os.replace(self.folder / "..data_tmp", self.folder / "..data")  # noqa: PTH105 as kubelet does
-        names = {path.name for path in fresh.iterdir()}
-        for link in self.folder.iterdir():
-            if not link.name.startswith("..") and link.name not in names:
-                link.unlink()
-        for name in names:
-            if not (self.folder / name).is_symlink():
-                (self.folder / name).symlink_to(Path("..data") / name)
 
 
 @pytest.fixture
@@ -151,6 +127,28 @@ def test_a_deleted_key_revokes(secret: Volume) -> None:
 
     assert access(live, b"the-token") is None
     assert live.status.error == ""
+
+
+def test_a_swap_in_the_middle_of_reading(secret: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """G6: tokens and revision are of one version of the Secret, and the next one follows."""
+    secret.write(AUTH_TOKEN="first-token", AUTH_TOKEN_NEXT="second-token", REVISION="r1")
+    live = opened(secret)
+    read = reload._read
+    swaps = iter([{"AUTH_TOKEN": "second-token", "REVISION": "r3"}])
+
+    def swap_after(path: Path) -> bytes:
+        content = read(path)
+        for files in swaps:
+            secret.write(**files)
+        return content
+
+    secret.write(AUTH_TOKEN="first-token", AUTH_TOKEN_NEXT="second-token", REVISION="r2")
+    monkeypatch.setattr(reload, "_read", swap_after)
+    assert live.check()
+    assert (live.status.revision, access(live, b"first-token")) == ("r2", Access.INFER)
+    assert access(live, b"second-token") is Access.INFER
+    assert live.check()
+    assert (live.status.revision, access(live, b"first-token")) == ("r3", None)
 
 
 @pytest.mark.parametrize("broken", ["", "white space", "x" * 513])
