@@ -201,7 +201,7 @@ class Client(asyncio.Protocol):
         if abort:
             self.transport.abort()
         else:
-            self._finish(uploaded=exchange.uploaded)
+            self._finish(uploaded=exchange.uploaded or not self.transport.can_write_eof())
 
     # Requests.
 
@@ -324,10 +324,9 @@ class Client(asyncio.Protocol):
             return
         self._buffer = b""
         self._deadline = self._gate.loop.time() + (UPLOAD_LINGER if self._admitted else LINGER)
+        # TLS has no half-closed connections: there the answer's length says that it is complete.
         if self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()
-        else:
-            self.transport.close()
 
     def _pace(self) -> None:
         """Read the socket unless 64 KiB lie here that nobody can take yet."""
