@@ -18,10 +18,14 @@ from ollamaserve_sidecar.config import (
     Upstream,
     gate_config,
     load,
+    need_tls,
 )
 from ollamaserve_sidecar.policy import Access
 from ollamaserve_sidecar.tokens import Identity
 
+# A key of 32 zero bytes, as OpenSSH writes it (RFC 8709, 4).
+LINE = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
+ADA = {"name": "ada", "key": LINE}
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: (
@@ -123,7 +127,24 @@ def test_gate_config_in_full() -> None:
         ({"tokens": {"A": "infer"}}, "tokens.A"),
         ({"tokens": {"A": {}}}, "tokens.A.access"),
         ({"tokens": {"A": {"access": "root"}}}, "tokens.A.access"),
-        ({"tokens": {"A": {"access": "infer", "models": []}}}, "models"),
+        ({"tokens": {"A": {"access": "infer", "models": []}}}, "tokens.A.models"),
+        ({"tokens": {"A": {"access": "infer", "models": "a"}}}, "tokens.A.models"),
+        ({"tokens": {"A": {"access": "infer", "models": [5]}}}, "tokens.A.models"),
+        ({"tokens": {"A": {"access": "infer", "models": ["a", "b@c"]}}}, "tokens.A.models"),
+        ({"tokens": {"A": {"access": "manage", "models": ["a"]}}}, "tokens.A"),
+        ({"tokens": {"A": {"access": "infer", "model": ["a"]}}}, "model"),
+        ({"authorizedKeys": {}}, "authorizedKeys"),
+        ({"authorizedKeys": ["ssh-ed25519"]}, "authorizedKeys[0]"),
+        ({"authorizedKeys": [{"key": LINE}]}, "authorizedKeys[0].name"),
+        ({"authorizedKeys": [{"name": "ada"}]}, "authorizedKeys[0].key"),
+        ({"authorizedKeys": [{"name": "ada", "key": "ssh-rsa AAAA"}]}, "authorizedKeys[0].key"),
+        ({"authorizedKeys": [{"name": "a b", "key": LINE}]}, "authorizedKeys[0].name"),
+        ({"authorizedKeys": [ADA | {"access": "root"}]}, "authorizedKeys[0].access"),
+        ({"authorizedKeys": [ADA | {"models": []}]}, "authorizedKeys[0].models"),
+        ({"authorizedKeys": [ADA | {"from": "x"}]}, "from"),
+        ({"authorizedKeys": [ADA, ADA]}, "authorizedKeys[1] (ada)"),
+        ({"authorizedKeys": [ADA, ADA | {"name": "bob"}]}, "authorizedKeys[1] (bob)"),
+        ({"authorizedKeys": [ADA], "tokens": {"ada": {"access": "infer"}}}, "(ada)"),
         ({"tokens": {"A_PREVIOUS": {"access": "infer"}}}, "A_PREVIOUS"),
         ({"tokens": {"A_NEXT": {"access": "infer"}}}, "A_NEXT"),
         ({"tokens": {"a/b": {"access": "infer"}}}, "a/b"),
@@ -147,6 +168,35 @@ def test_wrong_documents_are_named(document: Any, named: str) -> None:
         gate_config(document)
 
     assert named in str(error.value)
+
+
+def test_authorized_keys() -> None:
+    """G4: a key's access is `infer` where none is written; G11: models are kept canonical."""
+    parsed = gate_config({"authorizedKeys": [ADA | {"models": ["Llama2", "http://h/a/b:c"]}]})
+    models = frozenset({"registry.ollama.ai/library/llama2:latest", "h/a/b:c"})
+
+    assert parsed.authorized_keys == {bytes(32): Identity("ada", Access.INFER, models)}
+    need_tls(parsed, tls=False)
+
+
+@pytest.mark.parametrize("access", Access)
+def test_keys_that_may_more_need_tls(access: Access) -> None:
+    """G4: a signature covers no body, so on an open wire it is for inference alone."""
+    parsed = gate_config({"authorizedKeys": [ADA | {"access": access}]})
+    need_tls(parsed, tls=True)
+    if access in (Access.MANAGE, Access.FULL):
+        with pytest.raises(ConfigError, match=f"ada has the access {access}.*TLS"):
+            need_tls(parsed, tls=False)
+    else:
+        need_tls(parsed, tls=False)
+
+
+def test_a_key_that_is_refused_is_not_repeated() -> None:
+    """Somebody may have written the private one."""
+    with pytest.raises(ConfigError) as error:
+        gate_config({"authorizedKeys": [{"name": "ada", "key": "-----BEGIN secret"}]})
+
+    assert "secret" not in str(error.value)
 
 
 @given(json_values)
