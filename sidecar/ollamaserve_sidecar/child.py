@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from asyncio.subprocess import DEVNULL
 from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn, Self
 
@@ -37,9 +38,17 @@ class Child:
 
     @classmethod
     async def start(cls, program: str, environ: Mapping[str, str]) -> Self:
-        """Start it, with our own standard output and error; OSError where it can't be run."""
+        """Start it; OSError where it can't be run.
+
+        Its log goes to our standard error. Its standard output has nothing but a line for every
+        request, those of our own looks every few seconds included, and is dropped.
+        """
         process = await asyncio.create_subprocess_exec(
-            program, "serve", env=environ, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+            *(program, "serve"),
+            env=environ,
+            stdin=DEVNULL,
+            stdout=DEVNULL,
+            start_new_session=True,
         )
         return cls(process)
 
