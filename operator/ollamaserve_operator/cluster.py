@@ -178,7 +178,7 @@ def _tokens(keys: Sequence[str]) -> dict[str, str]:
 
 
 def _page(kind: Kind, page: Mapping[str, Any]) -> Page:
-    """Items of a list don't say their kind: the list does."""
+    """Items of a list don't say their kind: the list does. An empty one may have null (metadata)."""
     named = {"apiVersion": kind.api_version, "kind": kind.name}
-    items = [item | named for item in page["items"]]
+    items = [item | named for item in page["items"] or ()]
     return Page(items, int(page["metadata"]["resourceVersion"]))

@@ -26,6 +26,7 @@ class Call:
     query: Mapping[str, str]
     content: str
     body: Body | None
+    accept: str = "application/json"
 
     @property
     def writes(self) -> bool:
@@ -67,7 +68,8 @@ class FakeApi:
         parts = urlsplit(path)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         content = headers.get("Content-Type", "")
-        call = Call(method, parts.path, query, content, json.loads(body) if body else None)
+        accept = headers.get("Accept", "")
+        call = Call(method, parts.path, query, content, json.loads(body) if body else None, accept)
         self.calls.append(call)
         if (fault := self.before(call)) is not None:
             return fault
@@ -113,7 +115,8 @@ class FakeApi:
             for item in items[start : start + size]
         ]
         metadata = {"resourceVersion": str(next(self._versions)), "continue": more}
-        return _ok({"metadata": metadata, "items": found})
+        nothing = None if "PartialObjectMetadataList" in call.accept else []  # as v1.34 answers
+        return _ok({"metadata": metadata, "items": found or nothing})
 
     def _create(self, call: Call) -> Answer:
         body = call.body or {}

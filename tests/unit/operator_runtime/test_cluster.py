@@ -205,6 +205,16 @@ async def test_an_event_is_about_the_resource_and_fits_the_api(
     assert len(body["note"].encode()) == 1023
 
 
+@pytest.mark.parametrize("metadata_only", [True, False])
+async def test_a_kind_of_which_there_is_none_is_an_empty_list(
+    cluster: Cluster, *, metadata_only: bool
+) -> None:
+    """A PartialObjectMetadataList without items has `items: null`: a fresh cluster has many."""
+    pages = [page async for page in cluster.list(kinds.JOB, metadata_only=metadata_only)]
+
+    assert [list(page.items) for page in pages] == [[]]
+
+
 async def test_lists_are_paged_labelled_and_know_their_kind(api: FakeApi, cluster: Cluster) -> None:
     """Pages of 500; of Secrets only those with our label; items get the kind that lists omit."""
     labels = names.labels("llama", names.Component.SERVER)
