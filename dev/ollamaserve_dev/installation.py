@@ -5,6 +5,7 @@ no public registry is in reach a real pull still has somewhere to pull from.
 """
 
 import base64
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,7 +120,11 @@ def _service(name: str) -> dict[str, Any]:
 
 @contextmanager
 def namespace(kubectl: Kubectl, name: str) -> Iterator[Kubectl]:
-    """A namespace under Pod Security `restricted`; it is deleted in the end."""
+    """A namespace under Pod Security `restricted`, `name` and some letters; deleted in the end.
+
+    The letters: one of an earlier run may still be on its way out.
+    """
+    name = f"{name}-{secrets.token_hex(2)}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     kubectl.apply(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}

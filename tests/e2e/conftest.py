@@ -54,7 +54,7 @@ def kubectl(cluster: clusters.Cluster, built: images.Images) -> Kubectl:
 @pytest.fixture
 def team(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
     """kubectl in a fresh namespace that enforces Pod Security `restricted`."""
-    name = request.node.name.removeprefix("test_").replace("_", "-")[:50].strip("-")
+    name = request.node.name.removeprefix("test_").replace("_", "-")[:50]
     with installation.namespace(kubectl, name) as within:
         yield within
 

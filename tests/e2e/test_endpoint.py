@@ -125,7 +125,7 @@ def test_kubectl_get_shows_the_state(llama: Serve) -> None:
     table = llama.kubectl.run("get", "ollamaserve", "llama", "--no-headers").split()
 
     assert table[:6] == ["llama", "True", "Ready", "1/1", "cpu", "1"]
-    assert table[6] == "http://llama.llama.svc:7860"
+    assert table[6] == f"http://llama.{llama.kubectl.namespace}.svc:7860"
 
 
 def test_sample_is_accepted(team: Kubectl) -> None:
