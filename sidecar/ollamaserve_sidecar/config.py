@@ -10,25 +10,21 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ollamaserve_sidecar import allowance
+from ollamaserve_sidecar import identities
 from ollamaserve_sidecar.cors import Cors, cors
 from ollamaserve_sidecar.fields import ConfigError, Fields
 from ollamaserve_sidecar.limits import Limits, limits
-from ollamaserve_sidecar.policy import Access
-from ollamaserve_sidecar.signature import public_key
-from ollamaserve_sidecar.tokens import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ollamaserve_sidecar.tokens import Identity
+
 __all__ = ["ConfigError"]
 
-TOKEN_NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
-RESERVED_SUFFIXES = ("_PREVIOUS", "_NEXT")
 DIGEST = re.compile(r"(sha256:)?[0-9a-f]{64}")
 # Not what Ollama answers: a health check must not take the place of a route.
 HEALTH_PATH = re.compile(r"/(?!api/|v1/)[!-\"$->@-\[\]-~]{0,200}")
@@ -172,8 +168,8 @@ def gate_config(document: Any) -> GateConfig:
     top = Fields("GATE_CONFIG", document)
     tokens = top.take("tokens", dict, {})
     parsed = GateConfig(
-        tokens=MappingProxyType({name: _token(name, entry) for name, entry in tokens.items()}),
-        authorized_keys=_keys(top.take("authorizedKeys", list, []), set(tokens)),
+        tokens=identities.tokens(tokens),
+        authorized_keys=identities.keys(top.take("authorizedKeys", list, []), set(tokens)),
         models=tuple(
             _model(f"models[{i}]", entry) for i, entry in enumerate(top.take("models", list, []))
         ),
@@ -186,71 +182,6 @@ def gate_config(document: Any) -> GateConfig:
     )
     top.close()
     return parsed
-
-
-def need_tls(parsed: GateConfig, *, tls: bool) -> None:
-    """Raises ConfigError where a key may do more than its unencrypted signature protects (G4)."""
-    for identity in parsed.authorized_keys.values():
-        if not (tls or Access.INFER.covers(identity.access)):
-            raise ConfigError(
-                f"authorizedKeys: {identity.name} has the access {identity.access}, but the gate"
-                " serves without TLS: set gate.tls, or write the access infer"
-            )
-
-
-def _token(name: str, entry: Any) -> Identity:
-    _named("tokens", name)
-    fields = Fields(f"tokens.{name}", entry)
-    return _identity(fields, f"tokens.{name}", name, "")
-
-
-def _keys(entries: list[Any], taken: set[str]) -> Mapping[bytes, Identity]:
-    found: dict[bytes, Identity] = {}
-    for i, entry in enumerate(entries):
-        where = f"authorizedKeys[{i}]"
-        fields = Fields(where, entry)
-        name = fields.take("name", str, "")
-        _named(f"{where}.name", name)
-        key = public_key(fields.take("key", str, ""))
-        identity = _identity(fields, where, name, Access.INFER)
-        if key is None:
-            raise ConfigError(
-                f"{where}.key ({name}) isn't an Ed25519 public key: write the line that is in that"
-                " person's ~/.ollama/id_ed25519.pub, beginning with ssh-ed25519"
-            )
-        if key in found or name in taken:
-            raise ConfigError(f"{where} ({name}): the name or the key is there twice, remove one")
-        taken.add(name)
-        found[key] = identity
-    return MappingProxyType(found)
-
-
-def _named(where: str, name: str) -> None:
-    if not TOKEN_NAME.fullmatch(name) or name.endswith(RESERVED_SUFFIXES):
-        raise ConfigError(
-            f"{where} has the name {name!r}: use 1 to 63 of A-Z a-z 0-9 . _ -,"
-            " and leave the endings _PREVIOUS and _NEXT to rotation"
-        )
-
-
-def _identity(fields: Fields, where: str, name: str, default: str) -> Identity:
-    access = fields.take("access", str, default)
-    models = fields.take("models", list, None)
-    fields.close()
-    if access not in set(Access):
-        raise ConfigError(f"{where}.access is {access!r}: write one of {', '.join(Access)}")
-    tier = Access(access)
-    return Identity(name, tier, None if models is None else _allowed(where, tier, models))
-
-
-def _allowed(where: str, access: Access, models: list[Any]) -> frozenset[str]:
-    """Canonical names. Who may make or pull models could give any of them an allowed name."""
-    if not Access.INFER.covers(access):
-        raise ConfigError(f"{where} has models and the access {access}: write infer or read there")
-    names = [allowance.name(model) if isinstance(model, str) else None for model in models]
-    if not names or None in names:
-        raise ConfigError(f"{where}.models is {models!r}: write one model's name or more of them")
-    return frozenset(name for name in names if name)
 
 
 def _model(where: str, entry: Any) -> ExpectedModel:

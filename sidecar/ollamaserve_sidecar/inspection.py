@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ollamaserve_sidecar.admission import Admitted
     from ollamaserve_sidecar.exchange import Client
-    from ollamaserve_sidecar.upstream import Pool
+    from ollamaserve_sidecar.upstream import Connection, Pool
     from ollamaserve_sidecar.wire import Request, Response
 
 LIST_LIMIT = 8 << 20
@@ -61,6 +61,11 @@ class Inspection(Exchange):
                 self._client.transport.write(CONTINUE)
             self._client.pump()
 
+    def connected(self, connection: Connection) -> None:
+        super().connected(connection)
+        if self.received:
+            self._head = b""  # a body in it can't be sent again, and may be 4 MiB
+
     @property
     def wants_body(self) -> bool:
         return self._reading or super().wants_body
@@ -85,7 +90,7 @@ class Inspection(Exchange):
         except wire.WireError:
             self._client.fail(errors.BAD_BODY, "")
             return b""
-        if self._size > allowance.BODY_LIMIT:
+        if self.received > allowance.BODY_LIMIT:
             self._client.fail(allowance.TOO_LONG, "")
         elif chunks.ended:
             self._close = self._close or not chunks.clean()

@@ -13,7 +13,8 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ollamaserve_sidecar.config import Config, ConfigError, GateConfig, gate_config, need_tls
+from ollamaserve_sidecar.config import Config, ConfigError, GateConfig, gate_config
+from ollamaserve_sidecar.identities import need_tls
 from ollamaserve_sidecar.policy import Access
 from ollamaserve_sidecar.signature import Memory, Signers
 from ollamaserve_sidecar.tokens import (
@@ -138,7 +139,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _load(config: Config) -> _Loaded:
     parsed = _gate_config(config)
-    need_tls(parsed, tls=config.key_pair is not None)
+    need_tls(parsed.authorized_keys, tls=config.key_pair is not None)
     parsed = replace(parsed, models=(*config.models, *parsed.models))
     values = _values(config)
     tokens = token_set(values, parsed.tokens)

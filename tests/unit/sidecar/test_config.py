@@ -18,8 +18,8 @@ from ollamaserve_sidecar.config import (
     Upstream,
     gate_config,
     load,
-    need_tls,
 )
+from ollamaserve_sidecar.identities import need_tls
 from ollamaserve_sidecar.policy import Access
 from ollamaserve_sidecar.tokens import Identity
 
@@ -176,19 +176,19 @@ def test_authorized_keys() -> None:
     models = frozenset({"registry.ollama.ai/library/llama2:latest", "h/a/b:c"})
 
     assert parsed.authorized_keys == {bytes(32): Identity("ada", Access.INFER, models)}
-    need_tls(parsed, tls=False)
+    need_tls(parsed.authorized_keys, tls=False)
 
 
 @pytest.mark.parametrize("access", Access)
 def test_keys_that_may_more_need_tls(access: Access) -> None:
     """G4: a signature covers no body, so on an open wire it is for inference alone."""
     parsed = gate_config({"authorizedKeys": [ADA | {"access": access}]})
-    need_tls(parsed, tls=True)
+    need_tls(parsed.authorized_keys, tls=True)
     if access in (Access.MANAGE, Access.FULL):
         with pytest.raises(ConfigError, match=f"ada has the access {access}.*TLS"):
-            need_tls(parsed, tls=False)
+            need_tls(parsed.authorized_keys, tls=False)
     else:
-        need_tls(parsed, tls=False)
+        need_tls(parsed.authorized_keys, tls=False)
 
 
 def test_a_key_that_is_refused_is_not_repeated() -> None:
