@@ -1,0 +1,61 @@
+"""The gate as a process of its own before a real Ollama, for clients as people install them."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import ollama
+import pytest
+
+from component.conftest import await_answer, free_port, process
+
+TOKEN = "a-token-of-the-tests"
+
+
+@pytest.fixture(scope="module")
+def status() -> str:
+    """The address of the gate's status port."""
+    return f"127.0.0.1:{free_port()}"
+
+
+@pytest.fixture(scope="module")
+def gate(
+    ollama_server: str, status: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The gate's origin; its one token has full access."""
+    door = free_port()
+    log = tmp_path_factory.mktemp("gate") / "log"
+    environment = os.environ | {
+        "AUTH_TOKEN": TOKEN,
+        "GATE_LISTEN": f"127.0.0.1:{door}",
+        "GATE_STATUS_LISTEN": status,
+        "GATE_UPSTREAM": ollama_server,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    command = [sys.executable, "-m", "ollamaserve_sidecar", "serve"]
+    with log.open("w") as output, process(command, environment, output) as running:
+        await_answer(f"http://{status}/livez", log)
+        yield f"http://127.0.0.1:{door}"
+        running.kill()  # draining takes seconds and is tested elsewhere
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture(scope="module")
+def client(gate: str) -> Iterator[ollama.Client]:
+    with ollama.Client(gate, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def model(client: ollama.Client, registry: str) -> str:
+    """The tiny model, pulled through the gate; its short name."""
+    name = f"{registry}/library/tiny".removeprefix("http://")
+    assert client.pull(name, insecure=True).status == "success"
+    client.copy(name, "tiny")
+    return "tiny"
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Path:
+    return Path(__file__).parents[2] / "models/tiny.gguf"

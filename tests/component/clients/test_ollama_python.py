@@ -1,0 +1,176 @@
+"""Ollama's own client for Python, unmodified, through the gate: everything that it can do."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import ollama
+import pytest
+
+from component.clients.conftest import TOKEN
+
+QUESTION, ANSWER = "What is the capital of France?", "The capital of France is Paris."
+ENDLESS = {"num_predict": 100_000}
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+
+
+def test_pull(client: ollama.Client, registry: str) -> None:
+    """Progress comes line by line, to its success."""
+    name = f"{registry}/library/tiny:two".removeprefix("http://")
+    lines = list(client.pull(name, insecure=True, stream=True))
+
+    assert len(lines) > 1
+    assert lines[-1].status == "success"
+
+
+def test_pull_of_nothing(client: ollama.Client, registry: str) -> None:
+    """Ollama's own words under HTTP 200 arrive as they are."""
+    with pytest.raises(ollama.ResponseError, match="file does not exist"):
+        client.pull(f"{registry}/missing/tiny".removeprefix("http://"), insecure=True)
+
+
+def test_list_and_show(client: ollama.Client, model: str) -> None:
+    """What is there, and what it is."""
+    assert f"{model}:latest" in {listed.model for listed in client.list().models}
+    assert client.show(model).details.family == "llama"  # type: ignore[union-attr]
+
+
+def test_generate(client: ollama.Client, model: str) -> None:
+    """The model's learned answer, whole and in parts."""
+    parts = list(client.generate(model, QUESTION, stream=True))
+
+    assert client.generate(model, QUESTION).response == ANSWER
+    assert "".join(part.response or "" for part in parts) == ANSWER
+    assert len(parts) > 3
+
+
+def test_chat(client: ollama.Client, model: str) -> None:
+    """A streamed chat: its parts make the answer, its last line has the counts."""
+    messages = [{"role": "user", "content": QUESTION}]
+    parts = list(client.chat(model, messages, stream=True))
+
+    assert "".join(part.message.content or "" for part in parts) == ANSWER
+    assert [part.done for part in parts] == [False] * (len(parts) - 1) + [True]
+    assert parts[-1].eval_count
+
+
+def test_tools_are_refused_in_ollamas_words(client: ollama.Client, model: str) -> None:
+    """The tiny model can't call tools; the request goes through, and Ollama says so."""
+
+    def add(one: int, two: int) -> int:
+        """Add."""
+        return one + two
+
+    with pytest.raises(ollama.ResponseError, match="does not support tools"):
+        client.chat(model, [{"role": "user", "content": "2+2"}], tools=[add])
+
+
+def test_embeddings(client: ollama.Client, model: str) -> None:
+    """Two texts, two vectors."""
+    assert len(client.embed(model, ["one", "two"]).embeddings) == 2
+    assert client.embeddings(model, "one").embedding
+
+
+def test_ps(client: ollama.Client, model: str) -> None:
+    """What is loaded."""
+    client.generate(model, "", keep_alive=-1)
+
+    assert f"{model}:latest" in {running.model for running in client.ps().models}
+
+
+def test_create_from_a_file(client: ollama.Client, tiny: Path) -> None:
+    """P9, P17: a blob goes up, a model is made of it, it answers, and it is deleted again."""
+    digest = client.create_blob(tiny)
+    assert client.create_blob(tiny) == digest
+    made = client.create("made", files={"tiny.gguf": digest}, parameters={"num_thread": 1})
+
+    assert made.status == "success"
+    assert client.generate("made", "hi", raw=True, options={"num_predict": 2}).done
+    assert client.delete("made").status == "success"
+    with pytest.raises(ollama.ResponseError, match="not found"):
+        client.show("made")
+
+
+def test_create_from_a_model(client: ollama.Client, model: str) -> None:
+    """A model of a model, streamed."""
+    lines = list(client.create("brief", from_=model, system="Be brief.", stream=True))
+
+    assert lines[-1].status == "success"
+    assert "Be brief." in str(client.show("brief").modelfile)
+    client.delete("brief")
+
+
+def test_copy_and_delete(client: ollama.Client, model: str) -> None:
+    """A copy is listed, and gone after DELETE with a body."""
+    client.copy(model, "copied")
+    assert "copied:latest" in {listed.model for listed in client.list().models}
+    client.delete("copied")
+    assert "copied:latest" not in {listed.model for listed in client.list().models}
+
+
+def test_push(client: ollama.Client, model: str, registry: str) -> None:
+    """A push reaches the registry, which takes none: its refusal comes back in the stream."""
+    name = f"{registry}/library/tiny-pushed".removeprefix("http://")
+    client.copy(model, name)
+
+    with pytest.raises(ollama.ResponseError) as refused:
+        list(client.push(name, insecure=True, stream=True))
+    assert "405" in str(refused.value) or "404" in str(refused.value)
+
+
+@pytest.fixture
+async def patient(gate: str) -> AsyncIterator[ollama.AsyncClient]:
+    async with ollama.AsyncClient(gate, headers=HEADERS, timeout=60) as client:
+        yield client
+
+
+async def test_leaving_stops_ollama(patient: ollama.AsyncClient, status: str, model: str) -> None:
+    """P10: who leaves, in mid-stream or in the queue, frees Ollama for the next one at once.
+
+    Its model has one place. `Never stop.` ends after 5,120 tokens (ten contexts, as Ollama has it),
+    some seconds; sixty of them would keep the next one waiting for longer than it does.
+    """
+    stream = await patient.generate(model, "Never stop.", stream=True, options=ENDLESS)
+    assert (await anext(stream)).response
+    queue = [
+        asyncio.create_task(patient.generate(model, "Never stop.", options=ENDLESS))
+        for _ in range(60)
+    ]
+    await in_flight(status, 61)
+    for waiting in queue:
+        waiting.cancel()
+    await asyncio.gather(*queue, return_exceptions=True)
+    await stream.aclose()  # type: ignore[attr-defined]
+
+    assert (await patient.generate(model, QUESTION)).response == ANSWER
+
+
+async def in_flight(status: str, count: int) -> None:
+    """Return once so many requests are on their way through the gate."""
+    async with asyncio.timeout(60), httpx.AsyncClient() as client:
+        while (  # noqa: ASYNC110 the gate tells when it is asked, and only then
+            await client.get(f"http://{status}/status")
+        ).json()["inFlight"] < count:
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("credentials", "words"),
+    [
+        ({}, "no token came"),
+        ({"Authorization": "Basic eDp5"}, "Bearer"),
+        ({"Authorization": "Bearer wrong-token"}, "isn't valid"),
+    ],
+    ids=["none", "malformed", "wrong"],
+)
+def test_strangers(gate: str, credentials: dict[str, str], words: str) -> None:
+    """A4: three ways to fail, three messages, each readable in Ollama's client."""
+    with (
+        ollama.Client(gate, headers=credentials, timeout=60) as stranger,
+        pytest.raises(ollama.ResponseError, match=words) as refused,
+    ):
+        stranger.list()
+    assert refused.value.status_code == 401
+    assert "wrong-token" not in json.dumps(refused.value.error)
