@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ollamaserve_sidecar import wire
 from ollamaserve_sidecar.client import HEAD_TIMEOUT, Client
 from ollamaserve_sidecar.entrance import Entrance
+from ollamaserve_sidecar.status import Door
 from ollamaserve_sidecar.tls import SHUTDOWN_TIMEOUT, Certificate
 from ollamaserve_sidecar.upstream import Pool
 
@@ -94,6 +95,17 @@ class Gate:
         )
         self._server, self.port = server, server.sockets[0].getsockname()[1]
         self._sweep()
+
+    def door(self) -> Door:
+        """What `/status` and `/metrics` say of this port."""
+        slots, tls = self.entrance.slots, self.certificate
+        return Door(
+            connections=len(self.clients),
+            served=slots.served,
+            queued=slots.waiting,
+            certificates={"Success": tls.reloads, "Refused": tls.failures} if tls else None,
+            certificate_error=tls.error if tls else "",
+        )
 
     def stop_listening(self) -> None:
         """Refuse new connections and close those that wait for nothing (decision G8)."""

@@ -116,10 +116,15 @@ def _process(facts: Facts) -> Iterator[Metric]:
     yield _gauge("ollamaserve_ready", "1 where the pod is ready.", status.verdict.ready)
     yield _gauge("ollamaserve_draining", "1 after SIGTERM.", status.draining)
     yield _gauge("ollamaserve_requests_in_flight", "Requests not ended yet.", status.in_flight)
+    yield _gauge("ollamaserve_requests_queued", "Waiting for a slot.", status.door.queued)
+    yield _gauge("ollamaserve_slots_in_use", "Inference under way.", status.door.served)
+    yield _gauge("ollamaserve_connections", "Open on 7860.", status.door.connections)
     yield _gauge("ollamaserve_ollama_up", "1 where Ollama answers.", status.sight.reachable)
     yield _counter("ollamaserve_pulls", "Ended pulls of models.", "outcome", facts.pulls)
     reloads = {"Success": facts.reloads, "Refused": facts.reload_failures}
     yield _counter("ollamaserve_reloads", "Tokens or configuration read.", "outcome", reloads)
+    certificates = status.door.certificates or {}
+    yield _counter("ollamaserve_certificate_reloads", "TLS pairs read.", "outcome", certificates)
 
 
 def _models(status: Status) -> Iterator[Metric]:

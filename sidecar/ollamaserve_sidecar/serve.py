@@ -21,12 +21,13 @@ from ollamaserve_sidecar.observer import Observer
 from ollamaserve_sidecar.ollama import Ollama
 from ollamaserve_sidecar.pull import Puller
 from ollamaserve_sidecar.readiness import to_load
-from ollamaserve_sidecar.status import Reason, Status, Verdict
+from ollamaserve_sidecar.status import Door, Reason, Status, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from ollamaserve_sidecar.config import Config
+    from ollamaserve_sidecar.errors import Problem
 
 _log = logging.getLogger(__name__)
 
@@ -35,12 +36,18 @@ class Serving:
     """A serving process, as its status port sees it."""
 
     def __init__(self, parsed: Config, live: reload.Live, ollama: Ollama) -> None:
-        self._live = live
+        self._parsed, self._live = parsed, live
+        self._gate: Gate | None = None
         self.drain = Drain(parsed.drain_timeout)
         self.puller = Puller(ollama)
         self.observer = Observer(ollama, parsed.upstream, lambda: live.config, self.puller.pulls)
         self.metrics = Metrics(self._facts)
         live.on_change += [self.observer.wake, self.puller.wake]
+
+    def gate(self, closed: Callable[[str], Problem | None] = lambda _: None) -> Gate:
+        """The door, which the status port then speaks for too; ConfigError as from `Gate`."""
+        self._gate = Gate(self._parsed, self._live, self.drain, self.metrics, closed)
+        return self._gate
 
     async def follow(self) -> None:
         """Every loop that runs beside the door, until cancelled."""
@@ -81,6 +88,7 @@ class Serving:
             draining=self.drain.draining,
             in_flight=self.drain.in_flight,
             tokens=self._live.status,
+            door=self._gate.door() if self._gate else Door(),
         )
 
 
@@ -90,7 +98,7 @@ async def command(environ: Mapping[str, str]) -> int:
     live = reload.Live(parsed)
     async with Ollama(f"http://{parsed.upstream.authority}") as ollama:
         serving = Serving(parsed, live, ollama)
-        gate = Gate(parsed, live, serving.drain, serving.metrics)
+        gate = serving.gate()
         port = Port(serving, parsed.status_listen)
         stop = signals()
         await bind("GATE_LISTEN", gate.start())

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from ollamaserve_sidecar import config, pulljob, reload, serve
 from ollamaserve_sidecar.child import Child, EndedError
 from ollamaserve_sidecar.config import ConfigError, ExpectedModel, Upstream
-from ollamaserve_sidecar.gate import Gate
 from ollamaserve_sidecar.health import Port
 from ollamaserve_sidecar.ollama import Ollama
 from ollamaserve_sidecar.preparation import Preparation, PullFailedError
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from ollamaserve_sidecar.config import Config
+    from ollamaserve_sidecar.gate import Gate
 
 FAILED = 1
 OLLAMA_PORT = 11434
@@ -127,7 +127,7 @@ async def command(environ: Mapping[str, str]) -> int:
         preparation = Preparation(
             wanted.gate.models, ollama, serving.puller, insecure=wanted.insecure
         )
-        gate = Gate(wanted.gate, live, serving.drain, serving.metrics, preparation.closed)
+        gate = serving.gate(preparation.closed)
         port = Port(serving, wanted.gate.status_listen)
         stop = serve.signals()
         try:

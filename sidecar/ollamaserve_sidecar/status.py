@@ -6,7 +6,7 @@ operator needs one reader.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,21 @@ class Sight:
     vram: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Port 7860: how busy it is, and its certificate, where it has one.
+
+    `served` have a slot of inference and `queued` wait for one. `certificates` counts the changes
+    of the certificate's files by their outcome, and is None without TLS.
+    """
+
+    connections: int = 0
+    served: int = 0
+    queued: int = 0
+    certificates: Mapping[str, int] | None = None
+    certificate_error: str = ""
+
+
 def device(loads: Iterable[Running]) -> Device:
     """Where `loads` went as a whole; a model partly in VRAM makes it `partial`."""
     kinds = {_device(load) for load in loads}
@@ -106,6 +121,7 @@ class Status:
     draining: bool = False
     in_flight: int = 0
     tokens: TokenStatus | None = None
+    door: Door = field(default_factory=Door)
 
     def document(self) -> dict[str, Any]:
         return {
@@ -116,10 +132,15 @@ class Status:
             "message": self.verdict.message,
             "draining": self.draining,
             "inFlight": self.in_flight,
+            "queued": self.door.queued,
             "ollama": {"reachable": self.sight.reachable, "version": self.sight.version},
             "models": [self._model(model) for model in self.models],
             "acceleration": {"device": self.device, "vramBytes": self.sight.vram},
             "tokens": _tokens(self.tokens),
+            "tls": {
+                "enabled": self.door.certificates is not None,
+                "error": self.door.certificate_error,
+            },
         }
 
     def _model(self, model: ExpectedModel) -> dict[str, Any]:

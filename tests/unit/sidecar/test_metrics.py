@@ -6,7 +6,7 @@ from ollamaserve_sidecar.config import ExpectedModel
 from ollamaserve_sidecar.metrics import SERIES, Facts, Metrics
 from ollamaserve_sidecar.models import canonical
 from ollamaserve_sidecar.ollama import Running
-from ollamaserve_sidecar.status import Device, Reason, Sight, Status, Verdict
+from ollamaserve_sidecar.status import Device, Door, Reason, Sight, Status, Verdict
 
 KEY = canonical("llama2")
 
@@ -21,6 +21,7 @@ def facts() -> Facts:
         errors={},
         device=Device.PARTIAL,
         in_flight=3,
+        door=Door(9, 2, 1, {"Success": 1, "Refused": 5}, "no pair"),
     )
     return Facts(status, {"Success": 2}, reloads=4, reload_failures=1)
 
@@ -61,6 +62,10 @@ def test_the_facts_of_the_status_are_metrics_too() -> None:
 
     assert read["ollamaserve_ready", ()] == 1
     assert read["ollamaserve_requests_in_flight", ()] == 3
+    assert read["ollamaserve_requests_queued", ()] == 1
+    assert read["ollamaserve_slots_in_use", ()] == 2
+    assert read["ollamaserve_connections", ()] == 9
+    assert read["ollamaserve_certificate_reloads_total", ("Refused",)] == 5
     assert read["ollamaserve_ollama_up", ()] == 1
     assert read["ollamaserve_pulls_total", ("Success",)] == 2
     assert read["ollamaserve_reloads_total", ("Success",)] == 4

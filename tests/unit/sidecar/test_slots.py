@@ -111,7 +111,7 @@ class Queueing(RuleBasedStateMachine):
         for ticket in list(self.waiting):
             self.slots.leave(ticket)
         assert (self.slots.served, self.slots.waiting) == (0, 0)
-        assert self.slots._per_token == self.slots._ring == {}
+        assert (self.slots._per_token, self.slots._ring) == ({}, {})
 
     def end_first(self) -> None:
         ticket = next(iter(self.served))

@@ -11,7 +11,7 @@ from ollamaserve_sidecar.ollama import Installed, Running
 from ollamaserve_sidecar.progress import Progress
 from ollamaserve_sidecar.pull import Pull
 from ollamaserve_sidecar.reload import TokenStatus
-from ollamaserve_sidecar.status import VERSION, Device, Reason, Sight, Status, Verdict, device
+from ollamaserve_sidecar.status import VERSION, Device, Door, Reason, Sight, Status, Verdict, device
 
 KEY = canonical("llama2:7b")
 
@@ -42,6 +42,7 @@ def test_the_document_of_the_contract() -> None:
         "message": "llama2:7b is not there yet",
         "draining": False,
         "inFlight": 0,
+        "queued": 0,
         "ollama": {"reachable": True, "version": "0.17.4"},
         "models": [
             {
@@ -60,7 +61,15 @@ def test_the_document_of_the_contract() -> None:
         ],
         "acceleration": {"device": "unknown", "vramBytes": 0},
         "tokens": {"names": ["AUTH_TOKEN"], "revision": "", "ignored": 0, "error": ""},
+        "tls": {"enabled": False, "error": ""},
     }
+
+
+def test_the_door() -> None:
+    """G7: a certificate that can't be read shows, and how many wait for a slot."""
+    document = status(door=Door(9, 2, 1, {"Refused": 1}, "no pair"))
+
+    assert (document["queued"], document["tls"]) == (1, {"enabled": True, "error": "no pair"})
 
 
 def test_a_model_in_memory() -> None:
