@@ -57,6 +57,9 @@ test: check ## everything that CI runs, clusters included (ARGS=tests/unit for a
 images: venv ## build the images of operator, gate and Ollama, if their inputs changed
 	$(PY) -m ollamaserve_dev images build
 
+standalone: venv ## build the image of the one container: Ollama and the gate, without Kubernetes
+	$(PY) -m ollamaserve_dev images standalone
+
 cluster-up: venv ## a local kind cluster (ARGS="--name demo --nodes 3", or another --provider)
 	$(PY) -m ollamaserve_dev cluster up $(ARGS)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ollamaserve_sidecar.config import ExpectedModel
     from ollamaserve_sidecar.failures import Failure
     from ollamaserve_sidecar.ollama import Ollama
-    from ollamaserve_sidecar.pull import Puller
+    from ollamaserve_sidecar.pull import Pull, Puller
 
 POLL = 0.1
 """Seconds between two looks for an Ollama that is starting."""
@@ -69,14 +69,18 @@ class Preparation:
         model = self._waiting_for
         if model is None:
             return "Ollama is starting: try again soon"
-        pull = self._puller.pulls.get(canonical(model.name))
-        if pull and pull.failure and not pull.running:
-            return f"{model.name} can't be pulled yet, and is tried again: {pull.failure.message}"
-        return f"{model.name} is being pulled, {self._percent(model)} %: try again soon"
+        so_far = f"{model.name} is being pulled, {self._percent(model)} %"
+        pull = self._pull(model)
+        if pull and pull.failure:
+            return f"{so_far}; the last attempt failed: {pull.failure.message}"
+        return f"{so_far}: try again soon"
 
     def _percent(self, model: ExpectedModel) -> int:
-        pull = self._puller.pulls.get(canonical(model.name))
+        pull = self._pull(model)
         return pull.progress.percent if pull else 0
+
+    def _pull(self, model: ExpectedModel) -> Pull | None:
+        return self._puller.pulls.get(canonical(model.name))
 
     async def _up(self) -> None:
         """Wait for Ollama to answer, for as long as it lives."""
