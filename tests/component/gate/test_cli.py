@@ -5,12 +5,14 @@ import json
 import os
 import urllib.request
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from component.conftest import await_answer, free_port, process
+from component.conftest import MODELS, await_answer, free_port, process
+from component.gate.certificates import mount, pair
 from component.gate.rig import TOKEN, Metrics, open_gate
 from ollamaserve_sidecar import reload
 
@@ -27,6 +29,7 @@ class Person:
     metrics: Metrics
     live: reload.Live
     config: Path
+    authority: str
 
     async def ollama(self, *arguments: str) -> tuple[int, str]:
         """The exit status and everything that the program printed."""
@@ -36,6 +39,7 @@ class Person:
             "OLLAMA_AUTH": "1",
             "PATH": os.environ["PATH"],
             "NO_PROXY": "*",
+            "SSL_CERT_FILE": self.authority,
         }
         running = await asyncio.create_subprocess_exec(
             self.binary,
@@ -90,16 +94,36 @@ async def ada(
     ollama_server: str, ollama_binary: Path, home: Path, tmp_path: Path
 ) -> AsyncIterator[Person]:
     """A person whose key isn't authorised yet."""
-    folder, config = tmp_path / "tokens", tmp_path / "gate.json"
-    folder.mkdir()
-    (folder / "AUTH_TOKEN").write_text(TOKEN)
+    async with person(ollama_server, ollama_binary, home, tmp_path) as ada:
+        yield ada
+
+
+@pytest.fixture
+async def secured(
+    ollama_server: str, ollama_binary: Path, home: Path, tmp_path: Path
+) -> AsyncIterator[Person]:
+    """The same person, before a gate with TLS."""
+    mount(tmp_path / "tls", *pair("gate"))
+    files = {"GATE_TLS_CERT": "tls/tls.crt", "GATE_TLS_KEY": "tls/tls.key"}
+    environ = {name: str(tmp_path / file) for name, file in files.items()}
+    async with person(ollama_server, ollama_binary, home, tmp_path, **environ) as ada:
+        yield ada
+
+
+@asynccontextmanager
+async def person(
+    ollama_server: str, binary: Path, home: Path, folder: Path, **environ: str
+) -> AsyncIterator[Person]:
+    tokens, config = folder / "tokens", folder / "gate.json"
+    tokens.mkdir()
+    (tokens / "AUTH_TOKEN").write_text(TOKEN)
     config.write_text(json.dumps({"tokens": {"AUTH_TOKEN": {"access": "infer"}}}))
-    gate, _, metrics, live = await open_gate(
-        int(ollama_server.rpartition(":")[2]),
-        GATE_TOKENS_DIR=str(folder),
-        GATE_CONFIG=str(config),
-    )
-    yield Person(ollama_binary, home, f"http://127.0.0.1:{gate.port}", metrics, live, config)
+    files = {"GATE_TOKENS_DIR": str(tokens), "GATE_CONFIG": str(config)}
+    port = int(ollama_server.rpartition(":")[2])
+    gate, _, metrics, live = await open_gate(port, **files, **environ)
+    scheme = "https" if environ else "http"
+    address = f"{scheme}://127.0.0.1:{gate.port}"
+    yield Person(binary, home, address, metrics, live, config, environ.get("GATE_TLS_CERT", ""))
     await gate.close()
 
 
@@ -142,3 +166,31 @@ async def test_a_key_for_one_model(ada: Person, model: str) -> None:
     for words in (("run", "other", "hi"), ("show", "other")):
         status, output = await ada.ollama(*words)
         assert (status, "isn't for the model" in output) == (1, True)
+
+
+async def test_a_key_that_may_manage(secured: Person, registry: str, tmp_path: Path) -> None:
+    """G4: over TLS a key may do more: pull, create with an upload, copy and remove."""
+    secured.authorise(access="manage")
+    name = f"{registry}/library/tiny"
+    (tmp_path / "Modelfile").write_text(f"FROM {MODELS / 'tiny.gguf'}\n")
+    for words in (
+        ("pull", "--insecure", name),
+        ("create", "made", "-f", str(tmp_path / "Modelfile")),
+        ("cp", "made", "copy"),
+        ("rm", "made", "copy"),
+    ):
+        status, output = await secured.ollama(*words)
+        assert (words, status) == (words, 0), output
+
+    assert "made" not in (await secured.ollama("list"))[1]
+    assert {entry[0] for entry in secured.seen()} == {"ada"}
+
+
+async def test_a_key_that_may_manage_needs_tls(ada: Person, model: str) -> None:
+    """G4: without TLS such a configuration isn't taken, and the last good one stays in force."""
+    ada.authorise()
+    with pytest.raises(AssertionError):
+        ada.authorise(access="manage")
+
+    assert "without TLS" in ada.live.status.error
+    assert (await ada.ollama("list"))[0] == 0
