@@ -14,28 +14,20 @@ TOKEN = "a-token-of-the-tests"
 
 
 @pytest.fixture(scope="module")
-def status() -> str:
-    """The address of the gate's status port."""
-    return f"127.0.0.1:{free_port()}"
-
-
-@pytest.fixture(scope="module")
-def gate(
-    ollama_server: str, status: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def gate(ollama_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The gate's origin; its one token has full access."""
-    door = free_port()
+    door, status = free_port(), free_port()
     log = tmp_path_factory.mktemp("gate") / "log"
     environment = os.environ | {
         "AUTH_TOKEN": TOKEN,
         "GATE_LISTEN": f"127.0.0.1:{door}",
-        "GATE_STATUS_LISTEN": status,
+        "GATE_STATUS_LISTEN": f"127.0.0.1:{status}",
         "GATE_UPSTREAM": ollama_server,
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
     command = [sys.executable, "-m", "ollamaserve_sidecar", "serve"]
     with log.open("w") as output, process(command, environment, output) as running:
-        await_answer(f"http://{status}/livez", log)
+        await_answer(f"http://127.0.0.1:{status}/livez", log)
         yield f"http://127.0.0.1:{door}"
         running.kill()  # draining takes seconds and is tested elsewhere
     assert "Traceback" not in log.read_text()
