@@ -43,7 +43,8 @@ MISSING = Problem(
 MALFORMED = Problem(
     401,
     "malformed_authorization",
-    "the Authorization header can't be read: write 'Bearer <token>', one token and nothing more",
+    "the credentials can't be read: write 'Authorization: Bearer <token>' or 'x-api-key: <token>',"
+    " one token and nothing more",
     ('WWW-Authenticate: Bearer realm="ollama", error="invalid_request"',),
 )
 INVALID = Problem(

@@ -96,6 +96,17 @@ async def test_errors_have_the_shape_of_their_api(rig: Rig, target: str, shape) 
     assert error.get("type") == ("error" if target == "/v1/messages" else None)
 
 
+@pytest.mark.parametrize("target", [b"/api/tags", b"/v1/models", b"/v1/messages"])
+@pytest.mark.parametrize("field", [b"Authorization: Bearer ", b"x-api-key: "])
+async def test_three_messages_in_every_shape(rig: Rig, field: bytes, target: bytes) -> None:
+    """A4, G9: missing, malformed and invalid are told apart, whichever header and API it is."""
+    client = await rig.connect()
+    for value, message in ((b"", MISSING), (b"a b", MALFORMED), (b"wrong-token", INVALID)):
+        headers = field + value + b"\r\n" if value else b""
+        answer = await client.ask(get(headers, target))
+        assert (answer.status, message in answer.body.decode()) == (401, True)
+
+
 async def test_a_refused_head_has_no_body(rig: Rig) -> None:
     """P15: HEAD without a token gets the head of the 401 alone, and the connection goes on."""
     client = await rig.connect()

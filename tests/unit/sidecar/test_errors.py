@@ -12,6 +12,8 @@ PROBLEMS = [
     MISSING,
     MALFORMED,
     INVALID,
+    errors.UNSIGNED,
+    errors.STALE,
     errors.AMBIGUOUS,
     errors.UNREACHABLE,
     errors.BROKEN,
@@ -41,12 +43,13 @@ def test_a_response_is_whole(problem: errors.Problem, shape: Family, *, close: b
     assert errors.response(problem, shape, close=close, head=True) == head + b"\r\n\r\n"
 
 
-def test_the_three_401s_are_distinct() -> None:
-    """A4: in every shape, which of the three it is can be told from the message."""
+def test_the_401s_are_distinct() -> None:
+    """A4: in every shape, which one it is can be told from the message."""
+    refusals = (MISSING, MALFORMED, INVALID, errors.UNSIGNED, errors.STALE)
     for shape in Family:
-        bodies = {errors.response(p, shape, close=False) for p in (MISSING, MALFORMED, INVALID)}
-        assert len(bodies) == 3
-    for problem in (MISSING, MALFORMED, INVALID):
+        bodies = {errors.response(problem, shape, close=False) for problem in refusals}
+        assert len(bodies) == len(refusals)
+    for problem in refusals:
         assert problem.fields[0].startswith('WWW-Authenticate: Bearer realm="ollama"')
 
 
