@@ -72,4 +72,4 @@ clean: venv ## remove every local cluster and image; says what it keeps
 coverage: venv ## branch coverage of what needs no cluster
 	$(PY) -m pytest --cov --cov-report=term tests/unit tests/contract tests/component $(ARGS)
 
-.PHONY: coverage install help venv check format lock install-yaml docs test demo demo-down images cluster-up cluster-down clean
+.PHONY: coverage install help venv check format lock install-yaml docs test demo demo-down images standalone cluster-up cluster-down clean
