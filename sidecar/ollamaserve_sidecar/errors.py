@@ -86,7 +86,7 @@ BROKEN = Problem(
     ("Retry-After: 1",),
 )
 SLOW_HEAD = Problem(408, "request_timeout", "the request's head took too long to arrive")
-SLOW_BODY = Problem(408, "request_timeout", "nothing of the request's body arrived for too long")
+SLOW_BODY = Problem(408, "request_timeout", "the request's body arrives too slowly")
 BUSY = Problem(
     429,
     "rate_limit_exceeded",

@@ -74,8 +74,8 @@ def _context(pair: KeyPair) -> ssl.SSLContext:
         _readable(name, path)
     try:
         context.load_cert_chain(pair.cert, pair.key, password=_no_password)
-    except (ssl.SSLError, ValueError) as error:
-        reason = getattr(error, "reason", None) or "not PEM, or encrypted"
+    except (OSError, ValueError) as error:  # SSLError is an OSError
+        reason = getattr(error, "reason", None) or "unreadable, not PEM, or encrypted"
         raise ConfigError(
             f"GATE_TLS_CERT {pair.cert} and GATE_TLS_KEY {pair.key} are no pair ({reason}):"
             " write the certificate with its chain, and its private key unencrypted, both as PEM"

@@ -206,3 +206,20 @@ async def test_a_slow_reader_slows_ollama(rig: Rig) -> None:
     await sending
 
     assert (len(answer.body), answer.truncated) == (256 * 0x10000, False)
+
+
+async def test_a_pair_that_vanishes_while_it_is_read(
+    rig: Rig, mounted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A swap between two looks at the files is a failed load like any other: the sweep goes on."""
+
+    def vanished(*_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    mount(mounted, *pair("second"))
+    with monkeypatch.context() as patched:
+        patched.setattr(ssl.SSLContext, "load_cert_chain", vanished)
+        assert not check(rig)
+    certificate = rig.gate.certificate
+    assert certificate
+    assert certificate.failures == 1
