@@ -178,7 +178,7 @@ def _tokens(keys: Sequence[str]) -> dict[str, str]:
 
 
 def _page(kind: Kind, page: Mapping[str, Any]) -> Page:
-    """Items of a list don't say their kind: the list does. An empty one may have null (metadata)."""
+    """Items of a list don't say their kind: the list does. One of metadata may have null."""
     named = {"apiVersion": kind.api_version, "kind": kind.name}
     items = [item | named for item in page["items"] or ()]
     return Page(items, int(page["metadata"]["resourceVersion"]))

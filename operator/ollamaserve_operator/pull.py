@@ -25,11 +25,16 @@ class Attempt:
 
 
 def key(serve: OllamaServe, observed: Observed) -> str:
-    """The pull's identity; empty where no Job pulls: ephemeral storage, or no claim as yet."""
-    if not isinstance(serve.storage, Persistent) or observed.pvc is None:
+    """The pull's identity; empty where no Job pulls: ephemeral storage, or no claim to pull to.
+
+    A claim that is being deleted waits for every pod that names it, ended ones too (Kubernetes,
+    "Storage Object in Use Protection"): so its Jobs, with all they know of it, go as well.
+    """
+    claim = observed.pvc
+    if not isinstance(serve.storage, Persistent) or claim is None or claim.deleting:
         return ""
     models = sorted([model.name, model.digest] for model in serve.models)
-    return names.digest({"models": models, "volume": observed.pvc.uid})[:16]
+    return names.digest({"models": models, "volume": claim.uid})[:16]
 
 
 def latest(serve: OllamaServe, observed: Observed) -> Job | None:

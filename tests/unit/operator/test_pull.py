@@ -234,6 +234,21 @@ def test_list_that_was_never_pulled_is_replaced_at_once() -> None:
     assert '"wrong"' not in world.confirmed
 
 
+def test_a_claim_that_is_being_deleted_lets_go_of_its_jobs() -> None:
+    """Ended pods hold a claim too: no Job, old or new, may keep it from going."""
+    world = World()
+    world.settle()
+    world.end()
+    world.settle()
+    (job,) = world.jobs
+    claim = world.bodies["PersistentVolumeClaim", "llama-models"]
+    claim["metadata"]["deletionTimestamp"] = "2026-03-04T05:06:07Z"
+
+    assert world.settle() == [f"delete {job['metadata']['name']}"]
+    del world.bodies["PersistentVolumeClaim", "llama-models"]
+    assert len([step for step in world.settle() if step.startswith("create")]) == 1
+
+
 def test_gates_that_pull_by_themselves_are_told_at_once() -> None:
     """Moved from a volume to the pods' own disk: no Job confirms a list any more."""
     world = World()

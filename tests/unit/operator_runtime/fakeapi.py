@@ -115,7 +115,9 @@ class FakeApi:
             for item in items[start : start + size]
         ]
         metadata = {"resourceVersion": str(next(self._versions)), "continue": more}
-        nothing = None if "PartialObjectMetadataList" in call.accept else []  # as v1.34 answers
+        nothing: list[Any] | None = (
+            None if "PartialObjectMetadataList" in call.accept else []
+        )  # as v1.34 answers
         return _ok({"metadata": metadata, "items": found or nothing})
 
     def _create(self, call: Call) -> Answer:
