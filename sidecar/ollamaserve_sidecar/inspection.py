@@ -40,15 +40,14 @@ class Inspection(Exchange):
     ) -> None:
         super().__init__(client, request, pool, authority, loop)
         self._admitted, self._authority = admitted, authority
-        self._reading = admitted.label in allowance.CHECKED
-        self._holding = False
+        self._reading = self._holding = False
         self._held: list[bytes] = []
         self._size = 0
 
     # The request's body is read in full before Ollama hears of it.
 
     def begin(self) -> None:
-        if not self._reading:
+        if self._admitted.label not in allowance.CHECKED:
             super().begin()
             return
         problem = allowance.unreadable(self.request.fields, self.request.length)
@@ -57,6 +56,7 @@ class Inspection(Exchange):
         elif self.uploaded:
             self._client.fail(allowance.NOT_JSON, "")
         else:
+            self._reading = True
             if self.request.expects and self._client.waiting:
                 self._client.transport.write(CONTINUE)
             self._client.pump()

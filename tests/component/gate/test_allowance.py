@@ -273,3 +273,29 @@ async def test_all_other_tokens_stream_untouched(door: Rig) -> None:
     _, _, _, got = await forwarded(door, post("/api/chat", body, token=FREE))
 
     assert got == body
+
+
+async def test_a_body_that_waits_for_a_slot(door: Rig) -> None:
+    """G12: a queued request goes to Ollama once, in its turn, and a refused one frees its slot."""
+    source = door.live._source.gate_config
+    assert source
+    document = json.loads(source.read_text())
+    source.write_text(json.dumps(document | {"limits": {"concurrentRequests": 1}}))
+    assert door.live.check()
+    first, server, _, _ = await forwarded(door, post("/api/chat", b'{"model":"llama2"}'))
+    others = [await door.connect() for _ in range(2)]
+    for client, model in zip(others, (b"mistral", b"llama2"), strict=True):
+        raw = post("/api/chat", b'{"model":"' + model + b'"}')
+        await client.send(raw[:-4])
+        await door.settle()
+        await client.send(raw[-4:])
+        await door.settle()
+    assert len(door.upstream.connections) == 1
+    await server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    assert (await first.answer("POST")).status == 200
+    assert (await others[0].answer("POST")).status == 403
+    await server.until(b'{"model":"llama2"}')
+    await server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    assert (await others[1].answer("POST")).status == 200
+    assert len(door.upstream.connections) == 1
