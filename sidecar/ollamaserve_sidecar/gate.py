@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -85,6 +86,7 @@ class Gate:
     async def start(self) -> None:
         """Raises OSError where GATE_LISTEN can't be bound, WireError without aiohttp's C parser."""
         wire.check_parser()
+        _allow_descriptors()
         self.loop = asyncio.get_running_loop()
         server = await self.loop.create_server(
             lambda: Client(self),
@@ -154,3 +156,13 @@ class Gate:
         if self.certificate:
             self.certificate.check()
         self._sweeper = self.loop.call_later(SWEEP, self._sweep)
+
+
+def _allow_descriptors() -> None:
+    """As many as the system lets this process have, as Go's programs do: each exchange takes two.
+
+    Where containerd 2 or a shell starts it, 1024 would be all (the soft limit).
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import resource
 from pathlib import Path
 
 import pytest
@@ -299,6 +300,17 @@ async def test_connections_have_a_limit(tmp_path: Path) -> None:
         third = await gate.rig.connect()
 
         assert (await third.ask(get())).status == 401
+
+
+async def test_the_soft_limit_of_descriptors_is_raised(tmp_path: Path) -> None:
+    """1024 descriptors, as many systems start a process with, would end `connections` early."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, before[1]), before[1]))
+    try:
+        async with configured(tmp_path):
+            assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 async def test_a_trickling_body_is_a_408(tmp_path: Path) -> None:
