@@ -1,12 +1,13 @@
 """T16: every field of the API reaches the pod, or the child that it belongs to."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+import yaml
 
-from examples import IMAGES, NOW, parsed, resource, stored
+from examples import CRD, IMAGES, NOW, parsed, resource, stored
 from ollamaserve_operator import api, names
 from ollamaserve_operator.manifests import Images, children
 from ollamaserve_operator.observed import Observed, observe
@@ -279,6 +280,28 @@ def test_field_reaches_its_place(spec: Body, where: Callable[[Rendered], Any], w
     assert where(rendered) == what
 
 
+def leaves(schema: Body, path: str = "") -> Iterator[str]:
+    """The paths of all fields that aren't blocks of fields themselves."""
+    inner = schema.get("items", schema)
+    if "properties" not in inner:
+        yield path
+    for name, field in inner.get("properties", {}).items():
+        yield from leaves(field, f"{path}.{name}".lstrip("."))
+
+
+def test_no_field_is_left_out() -> None:
+    """T16: each field of the CRD is in the table above, by itself or with the block it is in."""
+    crd = yaml.safe_load(CRD.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    tried = {*REACHES, "storage.ephemeral.sizeLimit"}  # the last one just below
+    forgotten = [
+        path
+        for path in leaves(crd["properties"]["spec"])
+        if not any(path == known or path.startswith(f"{known}.") for known in tried)
+    ]
+
+    assert forgotten == []
+
+
 def test_size_limit_reaches_the_pods_own_disk() -> None:
     """`storage.ephemeral`: an emptyDir, no claim and no Job; the gate itself pulls."""
     storage = {"ephemeral": {"sizeLimit": "9Gi"}}
@@ -383,6 +406,14 @@ def test_only_named_keys_are_mounted() -> None:
     ]
     assert all("subPath" not in mount for mount in mounts)
     assert not any(mount["name"] == "tokens" for mount in rendered.ollama["volumeMounts"])
+
+
+def test_service_leads_to_the_gate_alone() -> None:
+    """Decision 13: 7861 has no credentials and is on no Service; the selector takes no puller."""
+    spec = Rendered({})["Service"]["spec"]
+
+    assert [(port["port"], port["targetPort"]) for port in spec["ports"]] == [(7860, 7860)]
+    assert spec["selector"][names.COMPONENT] == "server"
 
 
 def test_no_token_in_any_manifest() -> None:

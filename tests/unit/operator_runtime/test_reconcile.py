@@ -243,6 +243,15 @@ async def test_a_copy_of_a_child_is_left_alone(api: FakeApi) -> None:
         assert api.writes == []
 
 
+async def test_a_users_secret_is_never_asked_for(api: FakeApi) -> None:
+    """Decision 11: with `auth.secretName` no call touches a Secret; the gate alone reads it."""
+    api.put(HOME, resource(auth={"secretName": "mine"}))
+    async with aiohttp.ClientSession() as session:
+        await (await started(api, session)).settle()
+    assert [call.path for call in api.calls if "/secrets" in call.path] == []
+    assert api.objects[HOME]["status"]["tokenSecret"] == "mine"
+
+
 async def test_a_users_service_stays_and_the_conflict_is_named(api: FakeApi) -> None:
     """Decision 1: NameConflict in Accepted, every other child there, the Service as it was."""
     path = "/api/v1/namespaces/team-a/services/llama"
