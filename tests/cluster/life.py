@@ -88,6 +88,15 @@ class Operator:
     def writes(self) -> float:
         return sum(n for (verb, _), n in self.calls().items() if verb not in {"list", "get"})
 
+    def looks(self) -> float:
+        """How often a resource was looked at, by whatever outcome."""
+        found = re.findall(
+            r"^ollamaserve_operator_reconcile_seconds_count\{.*\} (.*)$",
+            self._get("/metrics"),
+            re.MULTILINE,
+        )
+        return sum(map(float, found))
+
     def gauge(self, name: str) -> float:
         pattern = re.compile(rf"^ollamaserve_operator_{name} (.*)$", re.MULTILINE)
         line = pattern.search(self._get("/metrics"))
