@@ -324,6 +324,7 @@ class Client(asyncio.Protocol):
             return
         self._buffer = b""
         self._deadline = self._gate.loop.time() + (UPLOAD_LINGER if self._admitted else LINGER)
+        self._pace()
         # TLS has no half-closed connections: there the answer's length says that it is complete.
         if self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()

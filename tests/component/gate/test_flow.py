@@ -90,6 +90,21 @@ async def test_a_slow_ollama_slows_the_upload(rig: Rig) -> None:
     assert (await client.answer("POST")).status == 200
 
 
+async def test_an_early_answer_lets_a_held_up_upload_go_on(rig: Rig) -> None:
+    """P9: Ollama answers and reads no more; who sends everything before reading gets the answer."""
+    client = await rig.connect()
+    size = 64 << 20
+    sending = asyncio.create_task(client.send(UPLOAD % size + b"x" * size))
+    server = await rig.upstream.accept()
+    server.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    (held,) = rig.gate.clients
+    await rig.settle_until(lambda: held._paused)
+    await server.send(EMPTY)
+    await sending
+
+    assert (await client.answer("POST")).status == 200
+
+
 async def test_a_stalled_reader_is_let_go(rig: Rig) -> None:
     """P11, G12: 60 s without the write buffer shrinking end the exchange."""
     client, server, _ = await rig.exchange(GET)
