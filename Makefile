@@ -15,7 +15,8 @@ help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 venv: $(VENV)/.complete ## the virtual environment, from the hash-pinned lock
-$(VENV)/.complete: requirements/dev.txt
+# The name holds the lock's hash: a newer file of the same content (a second clone) must not rebuild it under a running one.
+$(VENV)/.complete:
 	@echo "==> virtual environment: $(VENV)"
 	@rm -rf $(VENV) && mkdir -p $(OLLAMASERVE_CACHE) && $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt

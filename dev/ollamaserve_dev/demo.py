@@ -99,12 +99,13 @@ def show_answer(kubectl: Kubectl, model: str) -> None:
     body = json.dumps({"model": model, "prompt": QUESTION, "stream": False})
     out.print(f"\n[bold]{QUESTION}[/]\n[green]{answer}[/]\n")
     out.print("[bold]The same by hand:[/]")
-    curl = 'curl -s http://127.0.0.1:7860/api/generate -H "Authorization: Bearer $TOKEN"'
+    patient = "curl -sS --retry 5 --retry-connrefused -w '\\n'"  # the forward takes a moment
+    curl = f'{patient} http://127.0.0.1:7860/api/generate -H "Authorization: Bearer $TOKEN"'
     tools_path = [] if shutil.which("kubectl") else [f"PATH={tools.path('kubectl').parent}:$PATH"]
     for line in (
         *tools_path,
         f"export KUBECONFIG={shlex.quote(str(kubectl.kubeconfig))}",
-        f"kubectl -n {NAMESPACE} port-forward service/{NAME} 7860 &",
+        f"kubectl -n {NAMESPACE} port-forward service/{NAME} 7860 >/dev/null &",
         f"TOKEN=$(kubectl -n {NAMESPACE} get secret {NAME}-auth -o go-template='{template}')",
         f"{curl} -d {shlex.quote(body)}",
     ):
@@ -139,7 +140,7 @@ def demo(kind: clusters.Provider, model: str) -> None:
     out.print(f"\n[bold]$ kubectl -n {NAMESPACE} get ollamaserve[/]")
     out.print(kubectl.run("get", "ollamaserve"), markup=False)
     show_answer(kubectl, name)
-    out.print("\nClean up with [bold]make demo-down[/].")
+    out.print("\nClean up: [bold]kill %1[/] (the port-forward), [bold]make demo-down[/] (the cluster).")
 
 
 def namespace_manifest() -> Body:
