@@ -140,7 +140,9 @@ def demo(kind: clusters.Provider, model: str) -> None:
     out.print(f"\n[bold]$ kubectl -n {NAMESPACE} get ollamaserve[/]")
     out.print(kubectl.run("get", "ollamaserve"), markup=False)
     show_answer(kubectl, name)
-    out.print("\nClean up: [bold]kill %1[/] (the port-forward), [bold]make demo-down[/] (the cluster).")
+    out.print(
+        "\nClean up: [bold]kill %1[/] (the port-forward), [bold]make demo-down[/] (the cluster)."
+    )
 
 
 def namespace_manifest() -> Body:
