@@ -32,7 +32,7 @@ def error(
 ) -> Transient | Refused:
     """The error in an answer whose code isn't 2xx."""
     message = _message(code, status_of(body), kind)
-    if code in {HTTPStatus.CONFLICT, HTTPStatus.GONE}:
+    if code in {HTTPStatus.CONFLICT, HTTPStatus.GONE} or _another(code, body):
         return Outdated(message)
     if _will_never_do(code):
         return Refused(kind, name, message)
@@ -51,6 +51,14 @@ def vanishing(code: int, body: bytes) -> bool:
     causes = details.get("causes") or []
     return code == HTTPStatus.FORBIDDEN and any(
         cause.get("reason") == "NamespaceTerminating" for cause in causes
+    )
+
+
+def _another(code: int, body: bytes) -> bool:
+    """Whether the name is another object's by now: a uid that was seen is then "immutable"."""
+    causes = (status_of(body).get("details") or {}).get("causes") or []
+    return code == HTTPStatus.UNPROCESSABLE_ENTITY and any(
+        cause.get("field") == "metadata.uid" for cause in causes
     )
 
 

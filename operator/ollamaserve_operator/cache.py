@@ -45,9 +45,10 @@ class Cache:
         """Keep a body; the resource that it changes, or None where it is old news or nobody's."""
         ref, uid, version = _identity(body)
         known = self._entries.get(ref)
-        key = owner(body)
-        if key is None or (known is not None and known.version >= version):
+        if known is not None and known.version >= version:
             return None
+        if (key := owner(body)) is None:
+            return self._forget(ref)  # what was somebody's is so no more
         data = json.dumps(observed.slim(body), separators=(",", ":")).encode()
         self._forget(ref)
         self._entries[ref] = _Entry(uid, version, key, data)

@@ -15,8 +15,10 @@ import yaml
 
 from examples import CRD, IMAGES, NOW, sample
 from ollamaserve_operator import api, names
+from ollamaserve_operator.answers import Outdated
 from ollamaserve_operator.cluster import Cluster
 from ollamaserve_operator.connection import Connection, login
+from ollamaserve_operator.errors import NameConflict
 from ollamaserve_operator.manifests import Manifest, children
 from ollamaserve_operator.observed import Observed, observe
 from ollamaserve_operator.pace import Pace
@@ -442,6 +444,53 @@ async def test_every_pod_is_restricted(server: Server, name: str) -> None:
     assert len(templates) == 2
     assert [code for code, _ in answers] == [201, 201], answers
     assert refused == 403
+
+
+async def test_apply_creates_nothing(server: Server) -> None:
+    """Decision 1: with the uid that was seen, a missing object gives 409, as another's does."""
+    life = await live(server, serve())
+    await life.settle()
+    service = next(m for m in life.desired if m["kind"] == "Service")
+    uid = life.known["Service", "llama"]["metadata"]["uid"]
+    with pytest.raises(Outdated):
+        await server.cluster.apply(Apply(service, "11111111-2222-3333-4444-555555555555"))
+    await server.send("DELETE", f"{PATHS['Service']}/llama")
+    with pytest.raises(Outdated):
+        await server.cluster.apply(Apply(service, uid))
+    code, _ = await server.send("GET", f"{PATHS['Service']}/llama")
+
+    assert code == 404
+
+
+async def test_foreign_object_is_never_adopted(server: Server) -> None:
+    """Decision 1: each kind of child, made by a user before us, stays as it is: a conflict."""
+    life = await live(server, serve())
+    manifests = [m for m in life.desired if m["kind"] != "Job"]
+    for manifest in manifests:
+        theirs = copy.deepcopy(dict(manifest))
+        theirs["metadata"] = {"name": manifest["metadata"]["name"], "labels": {"mine": "yes"}}
+        code, before = await server.post(theirs)
+        assert code == 201, before
+        with pytest.raises(NameConflict):
+            await server.cluster.create(Create(manifest, ("A",) * (manifest["kind"] == "Secret")))
+        after = await server.get(manifest["kind"], manifest["metadata"]["name"])
+        assert after["metadata"].get("labels") == {"mine": "yes"}
+        assert "ownerReferences" not in after["metadata"]
+
+    assert len(manifests) == 5
+
+
+async def test_tokens_are_in_no_apply(server: Server) -> None:
+    """Decision 1: no apply owns a token's value, so that none can drop one."""
+    life = await live(server, serve(auth={"tokens": [{"key": "A"}]}))
+    await life.settle()
+    await life.change(auth={"tokens": [{"key": "A"}, {"key": "B"}]})
+    await life.settle()
+    secret = await server.get("Secret", "llama-auth")
+    applied = [m for m in secret["metadata"]["managedFields"] if m["operation"] == "Apply"]
+
+    assert set(secret["data"]) == {"A", "B"}
+    assert applied == [] or "f:data" not in json.dumps(applied)
 
 
 async def test_field_that_is_no_longer_wanted_goes(server: Server) -> None:

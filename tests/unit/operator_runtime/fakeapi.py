@@ -143,7 +143,8 @@ class FakeApi:
             return _ok(self.put(path, body), 201)
         there = found["metadata"]
         if wanted.get("uid", there["uid"]) != there["uid"]:
-            return refusal(409, "Conflict", "Precondition failed: UID in precondition")
+            causes = [{"field": "metadata.uid", "message": "field is immutable"}]
+            return refusal(422, "Invalid", "metadata.uid: field is immutable", causes=causes)
         if wanted.pop("resourceVersion", there["resourceVersion"]) != there["resourceVersion"]:
             return refusal(409, "Conflict", "the object has been modified")
         if call.path != path:

@@ -93,6 +93,17 @@ def test_what_moves_to_another_resource_leaves_the_first() -> None:
     assert [b["metadata"]["name"] for b in cache.bodies(Key("team-a", "other"))] == ["p"]
 
 
+def test_what_becomes_nobodys_leaves_its_resource() -> None:
+    """Replaced by a user's object of the same name: a live read shows neither owner nor label."""
+    cache = Cache()
+    cache.put(body("Service", "llama", 1))
+    theirs = body("Service", "llama", 2, labels={}, uid="u2")
+
+    assert cache.put(theirs) == LLAMA
+    assert len(cache) == 0
+    assert cache.put(theirs) is None
+
+
 def test_what_a_live_read_does_not_find_is_removed() -> None:
     """`remove` says whose it was."""
     cache = Cache()

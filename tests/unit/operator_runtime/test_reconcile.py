@@ -161,6 +161,30 @@ async def test_what_the_cache_wrongly_believes_in_is_looked_up_live(api: FakeApi
         assert api.objects[path]["spec"]["template"]["spec"]["containers"][1]["image"] == "mine:2"
 
 
+async def test_a_child_replaced_by_a_users_object_is_a_conflict_and_no_refusal(
+    api: FakeApi,
+) -> None:
+    """Decision 1: no watch has told yet; the uid in the apply is what saves the user's object."""
+    path = "/api/v1/namespaces/team-a/services/llama"
+    async with aiohttp.ClientSession() as session:
+        operator = await started(api, session)
+        await operator.settle()
+        del api.objects[path]
+        theirs = api.put(
+            path, {"kind": "Service", "metadata": {"name": "llama", "namespace": "team-a"}}
+        )
+        api.objects[HOME]["spec"]["service"] = {"annotations": {"a": "b"}}
+        operator.cache.put(api.put(HOME, api.objects[HOME]))
+
+        with pytest.raises(Transient):
+            await operator.reconcile(LLAMA)
+        await operator.reconcile(LLAMA)
+
+    conditions = {c["type"]: c for c in api.objects[HOME]["status"]["conditions"]}
+    assert conditions["Accepted"]["reason"] == "NameConflict"
+    assert api.objects[path] == theirs
+
+
 async def test_a_resource_that_goes_away_is_left_alone(api: FakeApi) -> None:
     """Garbage collection deletes; a key without a resource is forgotten."""
     async with aiohttp.ClientSession() as session:
