@@ -636,6 +636,13 @@ def test_first_events_are_news() -> None:
     assert "Unschedulable" in {event.reason for event in loud if event.type == "Warning"}
 
 
+def test_one_cause_is_one_event() -> None:
+    """Ready and Stalled repeat the words of the condition that is the cause: told once."""
+    events = status.flips(Scene().status(), NIGHT["volume lost"][0].status())
+
+    assert [(event.type, event.reason) for event in events] == [("Warning", "VolumeLost")]
+
+
 def test_recovery_is_told_once() -> None:
     """From Stalled to Ready: the good news is Normal, and Stalled is gone."""
     before = NIGHT["no such model"][0].status()
