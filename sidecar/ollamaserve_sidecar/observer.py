@@ -46,6 +46,7 @@ class Observer:
         self._config, self._pulls = config, pulls
         self._wake, self._retry = asyncio.Event(), asyncio.Event()
         self._known: dict[str, str] = {}
+        self._looking = asyncio.Lock()
         self.memory = Memory()
 
     @property
@@ -82,6 +83,11 @@ class Observer:
             return Sight()
 
     async def _survey(self) -> Sight:
+        """One at a time: an older sight must not take the place of a newer one."""
+        async with self._looking:
+            return await self._surveyed()
+
+    async def _surveyed(self) -> Sight:
         installed = await self._ollama.installed()
         running = await self._ollama.running()
         return Sight(
@@ -134,7 +140,8 @@ class Observer:
             self._remember(readiness.failed(self.memory, run, name, str(error)))
             return False
         place = (sight.running or {}).get(canonical(name))
-        self._remember(readiness.loaded(self.memory, run, name, place))
+        memory = readiness.seen(self.memory, sight) if run == self.memory.run else self.memory
+        self._remember(readiness.loaded(memory, run, name, place))
         self._wake.set()
         return True
 
