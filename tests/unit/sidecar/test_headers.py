@@ -1,9 +1,10 @@
 """Which fields pass the gate (P1 and 4b of the reference; decisions G9, G16)."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollamaserve_sidecar.headers import HOP_BY_HOP, REQUEST_TAKEN, RESPONSE_TAKEN, Sorted
+from ollamaserve_sidecar.headers import REQUEST_TAKEN, RESPONSE_TAKEN, Sorted
 
 TOKEN_CHARS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 special = st.sampled_from(sorted(REQUEST_TAKEN | RESPONSE_TAKEN))
@@ -49,5 +50,15 @@ def test_credentials_never_pass(given_fields: list[tuple[bytes, bytes]]) -> None
     assert not forwarded & REQUEST_TAKEN
 
 
-def test_responses_lose_hop_by_hop_fields_and_cookies() -> None:
-    assert {b"set-cookie", b"content-length"} | HOP_BY_HOP == RESPONSE_TAKEN
+TAKEN_FROM_RESPONSES = (
+    *(b"Set-Cookie", b"Access-Control-Allow-Origin", b"Access-Control-Allow-Credentials"),
+    *(b"Connection", b"Transfer-Encoding", b"Content-Length", b"Upgrade", b"Trailer"),
+)
+
+
+@pytest.mark.parametrize("name", TAKEN_FROM_RESPONSES)
+def test_responses_lose_what_is_the_gates_to_say(name: bytes) -> None:
+    """Framing, cookies (G16) and what pages may read (P23) never pass as the upstream said them."""
+    kept = Sorted([(b"X-Kept", b"1"), (name, b"value")], RESPONSE_TAKEN)
+
+    assert kept.lines == b"X-Kept: 1\r\n"
