@@ -20,8 +20,9 @@ from ollamaserve_sidecar.errors import (
     Problem,
     bad_request,
     forbidden,
+    unlisted,
 )
-from ollamaserve_sidecar.policy import Allowed, Denied, decide
+from ollamaserve_sidecar.policy import UNLISTED, Allowed, Denied, decide
 from ollamaserve_sidecar.signature import Fault, Signers, looks_signed
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ def admit(request: Request, tokens: TokenSet, signers: Signers, now: float) -> A
         case Allowed(label):
             return _admitted(identity, label, request.target)
         case Denied(label, needs):
-            return Refused(forbidden(identity.access, needs), identity.name, label)
+            access = identity.access
+            problem = unlisted(access) if label == UNLISTED else forbidden(access, needs)
+            return Refused(problem, identity.name, label)
         case bad:
             return Refused(bad_request(400, bad.reason), identity.name)
 

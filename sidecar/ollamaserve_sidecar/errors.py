@@ -151,6 +151,16 @@ def forbidden(access: Access, needs: Access) -> Problem:
     )
 
 
+def unlisted(access: Access) -> Problem:
+    """A mistyped path, or one of a newer Ollama: which of the two, only the sender knows."""
+    return Problem(
+        403,
+        "access_denied",
+        "the gate knows no such path with this method: check how it is spelt; this token's access"
+        f" is '{access}', and what the gate doesn't know needs 'full'",
+    )
+
+
 def family(target: str) -> Family:
     if target.startswith("/v1/messages"):
         return Family.ANTHROPIC

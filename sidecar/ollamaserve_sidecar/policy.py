@@ -110,6 +110,8 @@ def _labels(access: Access) -> frozenset[str]:
 
 INFERENCE = _labels(Access.INFER)
 """The routes that make a model work, and so take a slot (decision G12)."""
+UNLISTED = "other"
+"""The label of whatever isn't in the table."""
 OUTBOUND = frozenset({"/api/pull", "/api/push"}) | _labels(Access.FULL)
 """The routes that are of no use without a way out of the pod (decision 12)."""
 
@@ -142,7 +144,7 @@ def _route(method: str, path: str) -> tuple[Access, str]:
     found = _EXACT.get((method, path)) or _parametrised(method, path)
     if found is None and method == "HEAD":
         return _route("GET", path)
-    return found or (Access.FULL, "other")
+    return found or (Access.FULL, UNLISTED)
 
 
 def _parametrised(method: str, path: str) -> tuple[Access, str] | None:

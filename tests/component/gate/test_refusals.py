@@ -200,6 +200,16 @@ async def test_other_spellings_need_more_access(limited: Rig, target: bytes) -> 
     assert (await client.ask(request, "POST")).status == 403
 
 
+@pytest.mark.parametrize(("method", "path"), [("GET", "/api/tag"), ("PUT", "/api/generate")])
+async def test_a_slip_is_told_as_one(limited: Rig, method: str, path: str) -> None:
+    """Who mistypes path or method reads so, and is not just sent for a mightier token."""
+    client = await limited.connect()
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n".encode()
+    answer = await client.ask(head + BEARER + b"\r\n", method)
+
+    assert (answer.status, "check how it is spelt" in answer.body.decode()) == (403, True)
+
+
 @pytest.mark.parametrize(
     "target",
     [b"/api/x%2fpull", b"/api//tags", b"/api/../tags", b"/api/%2e%2E/tags", b"/api/t%25", b"/%00"],

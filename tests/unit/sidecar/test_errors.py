@@ -22,6 +22,7 @@ PROBLEMS = [
     errors.BAD_BODY,
     errors.bad_request(501, "reason"),
     errors.forbidden(Access.READ, Access.FULL),
+    errors.unlisted(Access.INFER),
 ]
 
 
