@@ -99,7 +99,7 @@ def show_answer(kubectl: Kubectl, model: str) -> None:
     body = json.dumps({"model": model, "prompt": QUESTION, "stream": False})
     out.print(f"\n[bold]{QUESTION}[/]\n[green]{answer}[/]\n")
     out.print("[bold]The same by hand:[/]")
-    patient = "curl -sS --retry 5 --retry-connrefused -w '\\n'"  # the forward takes a moment
+    patient = "curl -sS --retry 5 --retry-connrefused -w '\\n'"
     curl = f'{patient} http://127.0.0.1:7860/api/generate -H "Authorization: Bearer $TOKEN"'
     tools_path = [] if shutil.which("kubectl") else [f"PATH={tools.path('kubectl').parent}:$PATH"]
     for line in (
@@ -107,6 +107,7 @@ def show_answer(kubectl: Kubectl, model: str) -> None:
         f"export KUBECONFIG={shlex.quote(str(kubectl.kubeconfig))}",
         f"kubectl -n {NAMESPACE} port-forward service/{NAME} 7860 >/dev/null &",
         f"TOKEN=$(kubectl -n {NAMESPACE} get secret {NAME}-auth -o go-template='{template}')",
+        "sleep 2",
         f"{curl} -d {shlex.quote(body)}",
     ):
         out.print(f"  {line}", markup=False)
