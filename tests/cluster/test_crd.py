@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from examples import CRD, IMAGES, NOW, sample
-from ollamaserve_operator import api, names
+from ollamaserve_operator import api, kinds, names
 from ollamaserve_operator.answers import Outdated
 from ollamaserve_operator.cluster import Cluster
 from ollamaserve_operator.connection import Connection, login
@@ -444,6 +444,14 @@ async def test_every_pod_is_restricted(server: Server, name: str) -> None:
     assert len(templates) == 2
     assert [code for code, _ in answers] == [201, 201], answers
     assert refused == 403
+
+
+@pytest.mark.parametrize("kind", kinds.WATCHED, ids=lambda kind: kind.name)
+async def test_empty_lists_are_read(server: Server, kind: kinds.Kind) -> None:
+    """A fresh namespace, as the sweep lists it: the API server says `items: null` for nothing."""
+    pages = server.cluster.list(kind, server.namespace, metadata_only=True)
+
+    assert [list(page.items) async for page in pages] == [[]]
 
 
 async def test_apply_creates_nothing(server: Server) -> None:
