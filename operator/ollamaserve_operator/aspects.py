@@ -98,7 +98,7 @@ def _claim(claim: Child, wanted: str) -> Finding:
     return bad(
         Reason.WAITING_FOR_BINDING,
         f"{CLAIM} {claim.name} has no volume yet: it may wait for its pod to be placed; if it "
-        f"stays so, see kubectl describe pvc {claim.name}",
+        f"stays so, see kubectl -n {claim.body['metadata']['namespace']} describe pvc {claim.name}",
     )
 
 
@@ -131,8 +131,16 @@ def first_trouble(serve: OllamaServe, observed: Observed) -> Finding:
         if condition["type"] == "ReplicaFailure" and condition["status"] == Status.TRUE:
             return bad(
                 Reason.REPLICA_FAILURE,
-                f"the pods of Deployment {serve.name} can't be created: {condition['message']}",
+                f"the pods of Deployment {serve.name} can't be created: {condition['message']} "
+                "(a quota asks for spec.resources and spec.gate.resources)",
             )
+    leaving = [p for p in observed.pods if p.deleting and p.component == Component.SERVER]
+    if leaving:
+        return bad(
+            Reason.DRAINING,
+            f"pod {leaving[-1].name} finishes its requests, for up to {serve.gate.drain_timeout} "
+            "s, before the next one starts",
+        )
     return bad(Reason.PENDING, "the pods are being created")
 
 

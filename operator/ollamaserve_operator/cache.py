@@ -36,10 +36,15 @@ class _Entry:
     data: bytes
 
 
+GONE_LIMIT = 4096
+
+
 class Cache:
     def __init__(self) -> None:
         self._entries: dict[Ref, _Entry] = {}
         self._refs: dict[Key, set[Ref]] = {}
+        self._gone: dict[str, int] = {}
+        """The versions at which objects were seen to go, by uid; the latest GONE_LIMIT of them."""
 
     def put(self, body: Mapping[str, Any]) -> Key | None:
         """Keep a body; the resource that it changes, or None where it is old news or nobody's."""
@@ -47,6 +52,8 @@ class Cache:
         known = self._entries.get(ref)
         if known is not None and known.version >= version:
             return None
+        if self._gone.get(uid, 0) >= version:
+            return None  # a live read that its deletion has overtaken
         if (key := owner(body)) is None:
             return self._forget(ref)  # what was somebody's is so no more
         data = json.dumps(observed.slim(body), separators=(",", ":")).encode()
@@ -56,8 +63,14 @@ class Cache:
         return key
 
     def drop(self, body: Mapping[str, Any]) -> Key | None:
-        """Forget a deleted object; None where a newer one of its name is known."""
+        """Forget a deleted object; None where a newer one of its name is known.
+
+        A watch says deleted also of what has lost its label, and that may come again, newer.
+        """
         ref, uid, version = _identity(body)
+        self._gone[uid] = version
+        if len(self._gone) > GONE_LIMIT:
+            del self._gone[next(iter(self._gone))]
         known = self._entries.get(ref)
         if known is None or (known.uid != uid and known.version > version):
             return None

@@ -74,6 +74,9 @@ ALARMING = PERMANENT | {
     Reason.REPLICA_FAILURE,
 }
 
+# What serves goes on all the same: told as Ready's reason only where nothing else is amiss.
+HARMLESS = frozenset({Reason.EXPANSION_NOT_SUPPORTED})
+
 # Asked for: told at once, alarming nobody.
 WANTED = frozenset({Reason.SUSPENDED, Reason.SCALED_TO_ZERO})
 
@@ -93,7 +96,7 @@ def unknown(reason: Reason, message: str) -> Finding:
 def summary(findings: Mapping[str, Finding]) -> Finding:
     """Ready: True if every aspect is; else the words of the one that matters most."""
     in_the_way = [
-        (finding.reason in ALARMING | WANTED, weight, finding)
+        (_rank(finding.reason), weight, finding)
         for kind, weight in WEIGHTS
         if (finding := findings[kind]).status is not Status.TRUE
     ]
@@ -101,6 +104,13 @@ def summary(findings: Mapping[str, Finding]) -> Finding:
         return good(Reason.READY, findings[ConditionType.AVAILABLE].message)
     _, _, worst = max(in_the_way, key=lambda entry: entry[:2])
     return bad(worst.reason, worst.message, heals=worst.heals)
+
+
+def _rank(reason: Reason) -> int:
+    """How much a reason matters before its aspect counts: harmless, passing, alarming or wanted."""
+    if reason in HARMLESS:
+        return 0
+    return 2 if reason in ALARMING | WANTED else 1
 
 
 def stalled(findings: Iterable[Finding]) -> Finding | None:

@@ -40,7 +40,9 @@ def models_pulled(serve: OllamaServe, observed: Observed) -> Finding:
 
 def _by_job(serve: OllamaServe, observed: Observed) -> Finding:
     job = pull.latest(serve, observed)
-    if job is None or job.child.deleting:
+    if job is not None and job.child.deleting:
+        return bad(Reason.PENDING, f"the pull waits until Job {job.child.name} is gone")
+    if job is None:
         return bad(Reason.PENDING, "the pull starts when the volume claim and the pods are there")
     if job.failed:
         return _failed(serve, observed, job)
@@ -60,15 +62,23 @@ def _failed(serve: OllamaServe, observed: Observed, job: Job) -> Finding:
     reason, advice = FAILURES.get(words.get("reason", ""), FAILURES["PullFailed"])
     what = words.get("model") or ", ".join(model.name for model in serve.models)
     said = words.get("message") or job.failure or "the Job failed"
+    again = f"annotate --overwrite ollamaserve {serve.name} {names.RETRY}=$(date +%s)"
     return bad(
         reason,
-        f"{what} can't be pulled: {said}; {advice}. To try again as it is: kubectl annotate "
-        f"--overwrite ollamaserve {serve.name} {names.RETRY}=$(date +%s)",
+        f"{what} can't be pulled: {said}; {advice}. To try again as it is: "
+        f"kubectl -n {serve.namespace} {again}",
     )
 
 
 def _pulling(serve: OllamaServe, observed: Observed, job: Job) -> Finding:
     pods = _pods_of(observed, job)
+    if not pods:
+        return bad(
+            Reason.PENDING,
+            f"the pull's Job has no pod yet; if it stays so, kubectl -n {serve.namespace} describe "
+            f"jobs -l {names.INSTANCE}={serve.name} says why (a quota asks for "
+            "spec.pull.resources and spec.gate.resources)",
+        )
     for pod in pods[-1:]:
         found = placement_trouble(pod, serve)
         if found and not pod.unschedulable:

@@ -152,8 +152,7 @@ def _flips(previous: Mapping[str, Any], current: Mapping[str, Any]) -> Iterator[
 
 def requeue(serve: OllamaServe | Invalid, current: Mapping[str, Any]) -> float:
     """Seconds until it is worth looking again without an event: soon where gates are at work."""
-    ready = next((c for c in current["conditions"] if c["type"] == ConditionType.READY), None)
-    if isinstance(serve, Invalid) or ready is None:
+    if isinstance(serve, Invalid):
         return SETTLED
-    at_work = ready["status"] != "True" and ready["reason"] in AT_WORK
-    return UNSETTLED if at_work else SETTLED
+    unmet = {c["reason"] for c in current["conditions"] if c["status"] != "True"}
+    return UNSETTLED if unmet & AT_WORK else SETTLED

@@ -43,6 +43,7 @@ def placement_trouble(pod: Pod, serve: OllamaServe) -> Finding | None:
 
 
 def _unschedulable(pod: Pod, serve: OllamaServe) -> Finding:
+    claim = names.persistent_volume_claim(serve.name)
     remedies = [
         remedy
         for words, remedy in (
@@ -56,7 +57,7 @@ def _unschedulable(pod: Pod, serve: OllamaServe) -> Finding:
             ("didn't match Pod's node affinity/selector", "check spec.scheduling.nodeSelector"),
             (
                 "PersistentVolumeClaim",
-                f"see kubectl describe pvc {names.persistent_volume_claim(serve.name)}",
+                f"see kubectl -n {serve.namespace} describe pvc {claim}",
             ),
             ("volume node affinity conflict", "free a node in reach of the volume"),
         )
@@ -85,11 +86,11 @@ def _waiting(pod: Pod, waiting: Waiting, serve: OllamaServe) -> Finding | None:
     if waiting.reason in _CONFIG:
         return bad(Reason.CONTAINER_CONFIG, f"{where}: {waiting.reason}: {waiting.message}")
     if waiting.reason in _CRASH:
-        return _crashing(pod, waiting, where)
+        return _crashing(pod, waiting, where, serve)
     return None
 
 
-def _crashing(pod: Pod, waiting: Waiting, where: str) -> Finding:
+def _crashing(pod: Pod, waiting: Waiting, where: str, serve: OllamaServe) -> Finding:
     last = next((t for t in pod.terminations if t.container == waiting.container), None)
     if last is None:
         return bad(Reason.CRASH_LOOP, f"{where} ends again and again")
@@ -100,7 +101,7 @@ def _crashing(pod: Pod, waiting: Waiting, where: str) -> Finding:
     return bad(
         Reason.CRASH_LOOP,
         f"{where} ended {last.restarts} times, last with exit status {last.exit_code}{words}; "
-        f"see kubectl logs --previous {pod.name} -c {waiting.container}",
+        f"see kubectl -n {serve.namespace} logs --previous {pod.name} -c {waiting.container}",
     )
 
 

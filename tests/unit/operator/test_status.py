@@ -40,6 +40,10 @@ def server(*, ready: bool = False, containers: Sequence[Body] = (GATE,), **more:
     }
 
 
+def leaving(pod: Body) -> Body:
+    return pod | {"metadata": pod["metadata"] | {"deletionTimestamp": "2026-01-01T00:00:00Z"}}
+
+
 def waiting(name: str, reason: str, message: str = "", last: Body | None = None) -> Body:
     state = {"waiting": {"reason": reason, "message": message}}
     ended = {"terminated": last} if last else {}
@@ -223,7 +227,7 @@ NIGHT: dict[str, tuple[Scene, str, tuple[str, ...]]] = {
         (
             "exit status 1",
             "Error: listen tcp: address in use",
-            "kubectl logs --previous llama-1 -c ollama",
+            "kubectl -n team-a logs --previous llama-1 -c ollama",
         ),
     ),
     "crash loop, words lost": (
@@ -264,6 +268,7 @@ NIGHT: dict[str, tuple[Scene, str, tuple[str, ...]]] = {
     "pulling": (
         Scene(
             job="",
+            puller={"phase": "Running"},
             pods=[server()],
             reports={
                 "p": GateReport(mode="pull", models=(ModelReport("llama2:7b", pulled_percent=37),))
@@ -314,7 +319,7 @@ NIGHT: dict[str, tuple[Scene, str, tuple[str, ...]]] = {
     "claim": (
         Scene(pods=[server()], job="", claim={"phase": "Pending"}),
         "WaitingForBinding",
-        ("llama-models", "kubectl describe pvc"),
+        ("llama-models", "kubectl -n team-a describe pvc"),
     ),
     "volume lost": (Scene(claim={"phase": "Lost"}), "VolumeLost", ("delete the claim",)),
     "somebody's Service": (
@@ -326,6 +331,16 @@ NIGHT: dict[str, tuple[Scene, str, tuple[str, ...]]] = {
         Scene(failures=[refused("Deployment", "llama", "exceeded quota")]),
         "Refused",
         ("Deployment llama", "exceeded quota"),
+    ),
+    "a pull without a pod": (
+        Scene(job="", pods=[server()]),
+        "Pending",
+        ("no pod yet", "kubectl -n team-a describe jobs", "spec.pull.resources"),
+    ),
+    "draining": (
+        Scene(pods=[leaving(server())]),
+        "Draining",
+        ("pod llama-1 finishes its requests", "120 s"),
     ),
     "no growth": (
         Scene(
@@ -417,9 +432,22 @@ def test_one_of_two_is_available_and_told() -> None:
     assert "pod llama-2" in message
 
 
+def test_a_refused_growth_hides_no_outage() -> None:
+    """Decision 15: a volume that can't grow serves on; what else is amiss has the word."""
+    found = Scene(
+        failures=[refused("PersistentVolumeClaim", "llama-models", "only dynamic")],
+        asked="10Gi",
+        job="",
+        puller={"phase": "Running"},
+    ).conditions()
+
+    assert found["Ready"]["reason"] == "Pulling"
+    assert found["StorageReady"]["reason"] == found["Stalled"]["reason"] == "ExpansionNotSupported"
+
+
 def test_adding_a_model_keeps_it_available() -> None:
     """Decision 4: Ready waits for the new model; Available says that the old one is served."""
-    found = Scene(job="").conditions()
+    found = Scene(job="", puller={"phase": "Running"}).conditions()
 
     assert found["Ready"]["reason"] == "Pulling"
     assert found["Available"]["status"] == "True"

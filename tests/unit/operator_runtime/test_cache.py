@@ -73,6 +73,17 @@ def test_a_deletion_takes_only_what_it_deletes() -> None:
     assert cache.bodies(LLAMA) == []
 
 
+def test_a_live_read_that_a_deletion_has_overtaken_revives_nothing() -> None:
+    """A GET before the DELETED event, put after it: the object stays gone, and may come newer."""
+    cache = Cache()
+    cache.put(body("Job", "llama-pull", 5))
+    cache.drop(body("Job", "llama-pull", 6))
+
+    assert cache.put(body("Job", "llama-pull", 5)) is None
+    assert cache.bodies(LLAMA) == []
+    assert cache.put(body("Job", "llama-pull", 7)) == LLAMA
+
+
 def test_secrets_and_managed_fields_are_not_kept() -> None:
     """No token's value is held; key names are."""
     cache = Cache()
