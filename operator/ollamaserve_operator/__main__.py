@@ -4,6 +4,7 @@ Exit status 2 and one line: the configuration is wrong; 1 and one line: the clus
 """
 
 import asyncio
+import logging
 import os
 import sys
 from contextlib import AsyncExitStack
@@ -26,6 +27,8 @@ from ollamaserve_operator.queue import Queue
 from ollamaserve_operator.reconcile import Reconciler
 from ollamaserve_operator.reports import Reports
 from ollamaserve_operator.sweep import Sweep
+
+logger = logging.getLogger(__name__)
 
 WRITES_PER_SECOND = 100.0  # more than an API server on two cores takes from anyone (67 measured)
 WRITES_AT_ONCE = 200
@@ -53,6 +56,7 @@ def build(chosen: Config, found: Connection, polls: aiohttp.ClientSession) -> Pa
         images=Images(chosen.gate_image, chosen.ollama_image, chosen.ollama_rocm_image),
         again=queue.add,
         timed=metrics.reconciled,
+        judged=metrics.judged,
     )
     sweep = Sweep(cluster, cache, chosen.watch_namespace, queue.add)
     metrics.follow("queue_depth", "Resources that wait for a worker", queue.depth)
@@ -71,6 +75,7 @@ async def operate(chosen: Config) -> None:
         await parts.sweep.fill()
         for key in parts.cache.resources():
             parts.queue.add(key)
+        logger.info("watching %s", chosen.watch_namespace or "every namespace")
         await stack.enter_async_context(_served(chosen, parts))
         await _run(chosen, parts)
 

@@ -3,7 +3,7 @@
 Every room that counts is given this one object; `health` serves its registry.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from prometheus_client import (
     CollectorRegistry,
@@ -41,6 +41,22 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+
+        self._resources = Gauge(
+            "ollamaserve_operator_resources",
+            "Resources by status and reason of their condition Ready",
+            ["ready", "reason"],
+            registry=self.registry,
+        )
+        self._judged: dict[Hashable, tuple[str, str]] = {}
+
+    def judged(self, key: Hashable, ready: tuple[str, str] | None) -> None:
+        """Count a resource under Ready's status and reason, and no more once it is gone (None)."""
+        if was := self._judged.pop(key, None):
+            self._resources.labels(*was).dec()
+        if ready:
+            self._judged[key] = ready
+            self._resources.labels(*ready).inc()
 
     def reconciled(self, outcome: str, seconds: float) -> None:
         self._reconciles.labels(outcome).observe(seconds)

@@ -39,6 +39,7 @@ class Reconciler:
         images: Images,
         again: Callable[[Key], None],
         timed: Callable[[str, float], None] = lambda *_: None,
+        judged: Callable[[Key, tuple[str, str] | None], None] = lambda *_: None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._cache = cache
@@ -49,6 +50,7 @@ class Reconciler:
         self._images = images
         self._again = again
         self._timed = timed
+        self._judged = judged
         self._clock = clock
 
     async def __call__(self, key: Key) -> float | None:
@@ -69,6 +71,7 @@ class Reconciler:
         body = self._cache.resource(key)
         if body is None or body["metadata"].get("deletionTimestamp"):
             self._refused.pop(key, None)
+            self._judged(key, None)
             return None
         serve = api.parse(body)
         failures = await self._carry_out(key, serve) if isinstance(serve, OllamaServe) else ()
@@ -128,6 +131,7 @@ class Reconciler:
         """One status write at the end, only if it says something new; events only after it."""
         seen = self._observe(key)
         current = status.status(serve, seen, failures, previous)
+        self._judged(key, status.readiness(current))
         if current != previous:
             written = await self._cluster.write_status(serve.identity, current)
             if written is not None:

@@ -150,6 +150,12 @@ def _flips(previous: Mapping[str, Any], current: Mapping[str, Any]) -> Iterator[
         yield Event("Warning" if alarming else "Normal", reason, message)
 
 
+def readiness(current: Mapping[str, Any]) -> tuple[str, str]:
+    """Status and reason of the condition Ready, which every status has."""
+    ready = next(c for c in current["conditions"] if c["type"] == ConditionType.READY)
+    return ready["status"], ready["reason"]
+
+
 def requeue(serve: OllamaServe | Invalid, current: Mapping[str, Any]) -> float:
     """Seconds until it is worth looking again without an event: soon where gates are at work."""
     if isinstance(serve, Invalid):

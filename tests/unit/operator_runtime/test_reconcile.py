@@ -40,12 +40,14 @@ class Operator:
         self.api, self.cache = api, Cache()
         cluster = Cluster(api, pace=Pace(rate=1e6, burst=1000))
         self.sweep = Sweep(cluster, self.cache, "", lambda _key: None)
+        self.judged: list[tuple[Key, tuple[str, str] | None]] = []
         self.reconcile = Reconciler(
             cache=self.cache,
             cluster=cluster,
             reports=Reports(session),
             images=IMAGES,
             again=lambda _key: None,
+            judged=lambda key, ready: self.judged.append((key, ready)),
             clock=lambda: datetime(2030, 1, 1, tzinfo=UTC),
         )
 
@@ -109,6 +111,8 @@ async def test_one_look_makes_every_child_and_says_so_once(api: FakeApi) -> None
         assert paths.count(f"{HOME}/status") == 1
         assert all("/events" in path for path in paths[status + 1 :])
         assert api.objects[HOME]["status"]["observedGeneration"] == 1
+        ready = api.objects[HOME]["status"]["conditions"][4]
+        assert operator.judged == [(LLAMA, (ready["status"], ready["reason"]))]
 
 
 async def test_a_restart_of_a_settled_operator_writes_nothing(api: FakeApi) -> None:
@@ -195,6 +199,7 @@ async def test_a_resource_that_goes_away_is_left_alone(api: FakeApi) -> None:
         operator.watch()
         assert await operator.reconcile(LLAMA) is None
         assert api.writes == []
+        assert operator.judged[-1] == (LLAMA, None)
 
 
 async def test_one_refused_child_stops_no_other_and_is_told(api: FakeApi) -> None:
