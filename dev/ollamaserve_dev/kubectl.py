@@ -54,8 +54,8 @@ class Kubectl:
         return done.stdout
 
     def apply(self, *manifests: Mapping[str, Any], server_side: bool = False) -> None:
-        how = f"--server-side={str(server_side).lower()}"
-        self.run("apply", how, "--filename=-", stdin=yaml.safe_dump_all(manifests))
+        how = ("--server-side", "--force-conflicts") if server_side else ()
+        self.run("apply", *how, "--filename=-", stdin=yaml.safe_dump_all(manifests))
 
     def get(self, kind: str, name: str) -> Body | None:
         text = self.run("get", kind, name, "--output=json", "--ignore-not-found")

@@ -37,7 +37,12 @@ def control_plane() -> Iterator[Path]:
 def operator(control_plane: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     """deploy/install.yaml is applied; the process has the ServiceAccount's token and no other."""
     admin = Kubectl(control_plane, SYSTEM)
-    admin.run("apply", "--server-side", f"--filename={REPOSITORY / 'deploy/install.yaml'}")
+    admin.run(
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        f"--filename={REPOSITORY / 'deploy/install.yaml'}",
+    )
     admin.run("wait", "--for=condition=Established", "crd/ollamaserves.ollamaserve.dev")
     token = admin.run("create", "token", ACCOUNT, "--duration=2h").strip()
     config = yaml.safe_load(control_plane.read_text())

@@ -400,7 +400,7 @@ def test_a_spec_that_is_older_than_a_rule(team: Kubectl, operator: Operator) -> 
         team.apply(older, server_side=True)
         seen(team, "the older CRD is in force", accepted)
     finally:
-        team.run("apply", "--server-side", f"--filename={path}")
+        team.run("apply", "--server-side", "--force-conflicts", f"--filename={path}")
     found = await_reason(team, "Ready", "InvalidSpec")
     assert re.search("llama2 and llama2:latest.*keep one", found["message"])
     assert touched(team, operator) == 0
