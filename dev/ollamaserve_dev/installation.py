@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ollamaserve_dev import engine, install, registry
 from ollamaserve_dev.images import Images
 from ollamaserve_dev.kubectl import Kubectl
@@ -133,11 +131,3 @@ def namespace(kubectl: Kubectl, name: str) -> Iterator[Kubectl]:
         yield kubectl.within(name)
     finally:
         kubectl.run("delete", "namespace", name, "--wait=false")
-
-
-def sample(name: str) -> dict[str, Any]:
-    """A manifest of deploy/samples."""
-    loaded: dict[str, Any] = yaml.safe_load(
-        (REPOSITORY / f"deploy/samples/{name}.yaml").read_text()
-    )
-    return loaded

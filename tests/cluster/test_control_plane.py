@@ -35,11 +35,10 @@ def test_the_api_server_answers_with_the_pinned_version(control_plane: Path) -> 
     assert version["gitVersion"] == versions.KUBERNETES
 
 
-def test_a_pod_that_asks_for_a_gpu_becomes_ready_on_the_fake_gpu_node(control_plane: Path) -> None:
-    """Decision 2: a pod that tolerates the GPU's taint and asks for one is placed by resources."""
-    name = f"gpu-{secrets.token_hex(4)}"
-    resources = {"limits": {"nvidia.com/gpu": "1"}}
-    pod = {
+def pod_with_gpus(name: str, count: int) -> dict[str, object]:
+    """A pod that asks for GPUs and tolerates their nodes' taint."""
+    resources = {"limits": {"nvidia.com/gpu": str(count)}}
+    return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name},
@@ -49,7 +48,12 @@ def test_a_pod_that_asks_for_a_gpu_becomes_ready_on_the_fake_gpu_node(control_pl
         },
     }
 
-    kubectl(control_plane, "create", "--filename=-", stdin=pod)
+
+def test_a_pod_that_asks_for_a_gpu_becomes_ready_on_the_fake_gpu_node(control_plane: Path) -> None:
+    """Decision 2: a pod that tolerates the GPU's taint and asks for one is placed by resources."""
+    name = f"gpu-{secrets.token_hex(4)}"
+
+    kubectl(control_plane, "create", "--filename=-", stdin=pod_with_gpus(name, 1))
     kubectl(control_plane, "wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
     placed = kubectl(control_plane, "get", f"pod/{name}", "--output=jsonpath={.spec.nodeName}")
 
@@ -59,18 +63,8 @@ def test_a_pod_that_asks_for_a_gpu_becomes_ready_on_the_fake_gpu_node(control_pl
 def test_a_pod_that_asks_for_more_gpus_than_there_are_stays_pending(control_plane: Path) -> None:
     """The scheduler counts allocatable GPUs: three don't fit on a node with two."""
     name = f"gpu-{secrets.token_hex(4)}"
-    resources = {"limits": {"nvidia.com/gpu": "3"}}
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name},
-        "spec": {
-            "containers": [{"name": "main", "image": IMAGE, "resources": resources}],
-            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
-        },
-    }
 
-    kubectl(control_plane, "create", "--filename=-", stdin=pod)
+    kubectl(control_plane, "create", "--filename=-", stdin=pod_with_gpus(name, 3))
     condition = "--for=jsonpath={.status.conditions[0].reason}=Unschedulable"
     kubectl(control_plane, "wait", condition, f"pod/{name}", "--timeout=60s")
     message = kubectl(
