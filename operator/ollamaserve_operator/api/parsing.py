@@ -1,20 +1,60 @@
-"""An OllamaServe as the rest of the operator sees it: parsed, defaulted, frozen.
+"""Reading a raw custom object into its dataclasses, and what can't be served in it.
 
 The schema of the CRD has checked most of it already; `parse` applies the same defaults again (held
 equal by a contract test), because an object may be older than its CRD, and refuses with a value,
-never with an exception. The border hands in raw bodies; only this room reads their `spec`.
+never with an exception.
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, TypeVar
+
+from ollamaserve_operator.api.spec import (
+    Access,
+    AccessMode,
+    Auth,
+    AuthorizedKey,
+    CaBundle,
+    Cors,
+    Create,
+    Ephemeral,
+    ExistingClaim,
+    Gate,
+    Gpu,
+    HttpRoute,
+    Identity,
+    Image,
+    Ingress,
+    Invalid,
+    Limits,
+    Model,
+    Monitoring,
+    NetworkPolicy,
+    Ollama,
+    OllamaServe,
+    Patch,
+    PatchType,
+    Persistent,
+    PodDisruptionBudget,
+    PodMonitor,
+    Proxy,
+    Pull,
+    Scheduling,
+    Service,
+    Storage,
+    Strategy,
+    Tls,
+    Token,
+    UpdateStrategy,
+    UpgradePolicy,
+    WhenDeleted,
+)
 
 T = TypeVar("T")
 
 GROUP = "ollamaserve.dev"
 RETRY = f"{GROUP}/retry"
+ROTATE = f"{GROUP}/rotate"
 RESERVED_ENV = frozenset(
     {
         "CUDA_VISIBLE_DEVICES",
@@ -35,169 +75,6 @@ RESERVED_ENV = frozenset(
         "ROCR_VISIBLE_DEVICES",
     }
 )
-
-
-class Access(StrEnum):
-    READ = "read"
-    INFER = "infer"
-    MANAGE = "manage"
-    FULL = "full"
-
-
-class AccessMode(StrEnum):
-    """ReadWriteOncePod is no choice: the pull Job has to join the serving pod on the volume."""
-
-    READ_WRITE_ONCE = "ReadWriteOnce"
-    READ_WRITE_MANY = "ReadWriteMany"
-
-
-class WhenDeleted(StrEnum):
-    DELETE = "Delete"
-    RETAIN = "Retain"
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    name: str
-    digest: str = ""
-    warm: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Pull:
-    insecure: bool = False
-    retries: int = 6
-    resources: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Persistent:
-    size: str = "30Gi"
-    storage_class_name: str | None = None
-    access_mode: AccessMode = AccessMode.READ_WRITE_ONCE
-    when_deleted: WhenDeleted = WhenDeleted.DELETE
-
-
-@dataclass(frozen=True, slots=True)
-class Ephemeral:
-    size_limit: str | None = None
-
-
-Storage = Persistent | Ephemeral
-
-
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    count: int = 1
-    resource: str = "nvidia.com/gpu"
-    require_acceleration: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    ollama: str = ""
-    pull_policy: str = "IfNotPresent"
-    pull_secrets: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Ollama:
-    """Ollama's own settings; None leaves the choice to Ollama."""
-
-    keep_alive: str = "-1"
-    context_length: int | None = None
-    num_parallel: int | None = None
-    max_loaded_models: int | None = None
-    max_queue: int | None = None
-    flash_attention: bool | None = None
-    kv_cache_type: str | None = None
-    load_timeout: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    key: str = "AUTH_TOKEN"
-    access: Access = Access.INFER
-
-
-@dataclass(frozen=True, slots=True)
-class Auth:
-    """`secret_name` is the user's own Secret; empty: one is generated."""
-
-    secret_name: str = ""
-    tokens: tuple[Token, ...] = (Token(),)
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """`drain_timeout` is in seconds."""
-
-    drain_timeout: int = 120
-    resources: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    type: str = "ClusterIP"
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    node_port: int | None = None
-    load_balancer_class: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Scheduling:
-    node_selector: Mapping[str, str] = field(default_factory=dict)
-    tolerations: tuple[Mapping[str, Any], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What every answer about a resource needs, even when its spec is unreadable."""
-
-    name: str
-    namespace: str
-    uid: str
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class OllamaServe:
-    identity: Identity
-    models: tuple[Model, ...]
-    pull: Pull = field(default_factory=Pull)
-    storage: Storage = field(default_factory=Persistent)
-    gpu: Gpu = field(default_factory=Gpu)
-    resources: Mapping[str, Any] = field(default_factory=dict)
-    replicas: int = 1
-    image: Image = field(default_factory=Image)
-    ollama: Ollama = field(default_factory=Ollama)
-    env: tuple[Mapping[str, Any], ...] = ()
-    auth: Auth = field(default_factory=Auth)
-    gate: Gate = field(default_factory=Gate)
-    service: Service = field(default_factory=Service)
-    scheduling: Scheduling = field(default_factory=Scheduling)
-    suspend: bool = False
-    retry: str = ""
-
-    @property
-    def name(self) -> str:
-        return self.identity.name
-
-    @property
-    def namespace(self) -> str:
-        return self.identity.namespace
-
-    @property
-    def running_replicas(self) -> int:
-        return 0 if self.suspend else self.replicas
-
-
-@dataclass(frozen=True, slots=True)
-class Invalid:
-    """A spec that cannot be served; each error names the field, the value and the remedy."""
-
-    identity: Identity
-    errors: tuple[str, ...]
 
 
 def parse(body: Mapping[str, Any]) -> OllamaServe | Invalid:
@@ -259,20 +136,45 @@ def _serve(
     return OllamaServe(
         identity=identity,
         models=_models(spec.get("models", ())),
-        pull=_settings(Pull, spec.get("pull")),
+        pull=_settings(
+            Pull, spec.get("pull"), strategy=Strategy, ca_bundle=_of(CaBundle), proxy=_of(Proxy)
+        ),
         storage=_storage(spec.get("storage", {"persistent": {}})),
-        gpu=_settings(Gpu, spec.get("gpu")),
+        gpu=_settings(Gpu, spec.get("gpu"), supplemental_groups=tuple),
         resources=spec.get("resources", {}),
         replicas=spec.get("replicas", 1),
         image=_settings(Image, spec.get("image"), pull_secrets=_names),
         ollama=_settings(Ollama, spec.get("ollama")),
         env=tuple(spec.get("env", ())),
-        auth=_settings(Auth, spec.get("auth"), tokens=_tokens),
-        gate=_settings(Gate, spec.get("gate")),
+        auth=_settings(Auth, spec.get("auth"), tokens=_each(_token), authorized_keys=_each(_key)),
+        gate=_settings(
+            Gate,
+            spec.get("gate"),
+            tls=_of(Tls),
+            cors=_of(Cors, allowed_origins=tuple),
+            limits=_of(Limits),
+            upgrade_policy=UpgradePolicy,
+        ),
         service=_settings(Service, spec.get("service")),
-        scheduling=_settings(Scheduling, spec.get("scheduling"), tolerations=tuple),
+        ingress=_optional(_of(Ingress, tls=_of(Tls)), spec.get("ingress")),
+        http_route=_optional(
+            _of(HttpRoute, parent_refs=tuple, hostnames=tuple), spec.get("httpRoute")
+        ),
+        network_policy=_settings(
+            NetworkPolicy, spec.get("networkPolicy"), from_=tuple, egress=tuple
+        ),
+        pod_disruption_budget=_settings(PodDisruptionBudget, spec.get("podDisruptionBudget")),
+        scheduling=_settings(
+            Scheduling, spec.get("scheduling"), tolerations=tuple, topology_spread_constraints=tuple
+        ),
+        update_strategy=UpdateStrategy(spec.get("updateStrategy", UpdateStrategy.AUTO)),
+        monitoring=_settings(
+            Monitoring, spec.get("monitoring"), pod_monitor=_of(PodMonitor), from_=tuple
+        ),
+        patches=_each(_of(Patch, type=PatchType))(spec.get("patches", ())),
         suspend=spec.get("suspend", False),
         retry=annotations.get(RETRY, ""),
+        rotate=annotations.get(ROTATE, ""),
     )
 
 
@@ -282,12 +184,25 @@ def _settings(kind: type[T], block: Mapping[str, Any] | None, **read: Callable[[
     return kind(**{key: read.get(key, _same)(value) for key, value in values.items()})
 
 
+def _of(kind: type[T], **read: Callable[[Any], Any]) -> Callable[[Any], T]:
+    return lambda block: _settings(kind, block, **read)
+
+
+def _each(read: Callable[[Any], T]) -> Callable[[Any], tuple[T, ...]]:
+    return lambda entries: tuple(read(entry) for entry in entries)
+
+
+def _optional(read: Callable[[Any], T], block: Any) -> T | None:
+    return None if block is None else read(block)
+
+
 def _same(value: Any) -> Any:
     return value
 
 
 def _snake(key: str) -> str:
-    return re.sub(r"(?=[A-Z])", "_", key).lower()
+    """Python's keyword `from` gets the customary underscore behind it."""
+    return "from_" if key == "from" else re.sub(r"(?=[A-Z])", "_", key).lower()
 
 
 def _names(references: Any) -> tuple[str, ...]:
@@ -296,19 +211,19 @@ def _names(references: Any) -> tuple[str, ...]:
 
 def _models(entries: Any) -> tuple[Model, ...]:
     """Warm unless said otherwise: the first model only."""
-    return tuple(
-        Model(entry["name"], entry.get("digest", ""), entry.get("warm", index == 0))
-        for index, entry in enumerate(entries)
-    )
+    read = _of(Model, create=_of(Create))
+    return tuple(read({"warm": index == 0, **entry}) for index, entry in enumerate(entries))
 
 
 def _storage(block: Mapping[str, Any]) -> Storage:
     if "ephemeral" in block:
         return _settings(Ephemeral, block["ephemeral"])
+    if "existingClaim" in block:
+        return _settings(ExistingClaim, block["existingClaim"])
     return _settings(
         Persistent, block.get("persistent"), access_mode=AccessMode, when_deleted=WhenDeleted
     )
 
 
-def _tokens(entries: Any) -> tuple[Token, ...]:
-    return tuple(_settings(Token, entry, access=Access) for entry in entries)
+_token = _of(Token, access=Access, models=tuple)
+_key = _of(AuthorizedKey, access=Access, models=tuple)
