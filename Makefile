@@ -25,7 +25,7 @@ $(VENV)/.complete:
 check: venv ## formatting, lint, types, layers, lock freshness: in seconds
 	ruff format --check .
 	ruff check .
-	mypy operator/ollamaserve_operator sidecar/ollamaserve_sidecar dev/ollamaserve_dev tests
+	mypy operator/ollamaserve_operator sidecar/ollamaserve_sidecar dev/ollamaserve_dev tests bench
 	lint-imports
 	$(PY) -m ollamaserve_dev.lock --check
 	$(PY) -m ollamaserve_dev.install --check
@@ -70,7 +70,10 @@ cluster-down: venv ## take it down, leaving nothing of it (ARGS="--name demo")
 clean: venv ## remove every local cluster and image; says what it keeps
 	$(PY) -m ollamaserve_dev clean
 
+bench-operator: venv ## the operator against a plain writer, 1,000 resources (ARGS="--resources 100 --out /tmp")
+	$(PY) -m bench.operator $(ARGS)
+
 coverage: venv ## branch coverage of what needs no cluster
 	$(PY) -m pytest --cov --cov-report=term tests/unit tests/contract tests/component $(ARGS)
 
-.PHONY: coverage install help venv check format lock install-yaml docs test demo demo-down images standalone cluster-up cluster-down clean
+.PHONY: bench-operator coverage install help venv check format lock install-yaml docs test demo demo-down images standalone cluster-up cluster-down clean
