@@ -1,28 +1,30 @@
-"""What a request meets between being admitted and being forwarded: the gate's own rules.
+"""What a request meets before it is forwarded: who asks, and the gate's own rules.
 
 Each `Gate` has one, and `client` asks it. The rules follow GATE_CONFIG as it changes; the rooms
-`limits`, `slots` and `cors` hold them. A request that need not wait pays for a few comparisons.
+`admission`, `limits`, `slots` and `cors` hold them. Who need not wait pays for a few comparisons.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Protocol
 
 from ollamaserve_sidecar import errors
-from ollamaserve_sidecar.admission import is_preflight
+from ollamaserve_sidecar.admission import Admitted, Refused, admit, is_preflight
 from ollamaserve_sidecar.limits import Pace, too_large
 from ollamaserve_sidecar.policy import INFERENCE, OUTBOUND
 from ollamaserve_sidecar.slots import Slots, Turn
 
 if TYPE_CHECKING:
-    from ollamaserve_sidecar.admission import Admitted
+    from collections.abc import Callable
+
     from ollamaserve_sidecar.errors import Problem
     from ollamaserve_sidecar.reload import Live
     from ollamaserve_sidecar.wire import Request
 
-_HEALTHY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nCache-Control: no-store\r\n"
 _NO_CONTENT = b"HTTP/1.1 204 No Content\r\n"
 
 
@@ -35,9 +37,22 @@ class Ticket(Protocol):
     def fail(self, problem: Problem, kind: str) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Own:
+    """The gate's own word, which needs no token; `head` is without its empty line."""
+
+    status: int
+    head: bytes
+
+
+_HEALTHY = Own(200, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nCache-Control: no-store\r\n")
+
+
 class Entrance:
-    def __init__(self, live: Live) -> None:
-        self._live = live
+    """`closed` may refuse an admitted request for now, by its route's label (standalone mode)."""
+
+    def __init__(self, live: Live, closed: Callable[[str], Problem | None]) -> None:
+        self._live, self._closed = live, closed
         self._pace = Pace()
         self.slots: Slots[Ticket] = Slots(live.config.limits)
         live.on_change.append(self._changed)
@@ -53,19 +68,34 @@ class Entrance:
     def crowded(self, connections: int) -> bool:
         return connections > self._live.config.limits.connections
 
-    def answer(self, request: Request) -> tuple[int, bytes] | None:
-        """What needs no token: status and head, without its empty line, of a preflight or probe."""
+    def receive(
+        self, ticket: Ticket, request: Request, now: float
+    ) -> tuple[Admitted, Turn] | Refused | Own:
+        """Who is admitted begins now or later, and has to leave; `now` is the loop's time."""
+        own = self._answer(request)
+        if own:
+            return own
+        live = self._live
+        verdict = admit(request, live.tokens, live.signers, time.time())
+        if isinstance(verdict, Refused):
+            return verdict
+        entered = self._closed(verdict.label) or self._enter(ticket, verdict, request, now)
+        if isinstance(entered, Turn):
+            return verdict, entered
+        return Refused(entered, verdict.token, verdict.label)
+
+    def _answer(self, request: Request) -> Own | None:
+        """A preflight and a load balancer's probe are answered here."""
         config = self._live.config
         if request.target == config.health_path and request.method in ("GET", "HEAD"):
-            return 200, _HEALTHY
+            return _HEALTHY
         if is_preflight(request):
-            return 204, _NO_CONTENT + config.cors.preflight(request)
+            return Own(204, _NO_CONTENT + config.cors.preflight(request))
         return None
 
-    def enter(
+    def _enter(
         self, ticket: Ticket, admitted: Admitted, request: Request, now: float
     ) -> Turn | Problem:
-        """Whether the request begins now or later; every one that did either has to leave."""
         config = self._live.config
         label = admitted.label
         if label in OUTBOUND and not config.egress:

@@ -1,8 +1,7 @@
 """One request and its response, between a client's connection and one of Ollama's.
 
 Made by `client` for a request that was admitted. The request is written anew (decision G1); of the
-response the head is, and the body's bytes are passed on as they come while a parser watches for
-their end (decision G2). Per chunk there is one parser call and one write.
+response the head is, and `delivery` passes the body on (decision G2).
 """
 
 from __future__ import annotations
@@ -10,21 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from ollamaserve_sidecar import errors, wire
+from ollamaserve_sidecar.delivery import Delivery
+from ollamaserve_sidecar.errors import Problem
+from ollamaserve_sidecar.heads import CONTINUE, request_head, response_framing, response_head
+from ollamaserve_sidecar.upload import Upload
 from ollamaserve_sidecar.wire import END, LAST_CHUNK, Framing
 
 if TYPE_CHECKING:
     import asyncio
 
-    from ollamaserve_sidecar.errors import Problem
     from ollamaserve_sidecar.upstream import Connection, Pool
     from ollamaserve_sidecar.wire import Request, Response
 
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-CLOSE = b"Connection: close\r\n"
-CHUNKED = b"Transfer-Encoding: chunked\r\n"
-# nginx, which may stand in front as an ingress, would else hold tokens back in its buffer.
-STREAMED = CHUNKED + b"X-Accel-Buffering: no\r\n"
-_CONTINUE, _SWITCHING, _FINAL, _NO_CONTENT = 100, 101, 200, 204
+_CONTINUE, _SWITCHING, _FINAL = 100, 101, 200
 
 
 class Client(Protocol):
@@ -57,22 +54,18 @@ class Client(Protocol):
 
 class Exchange:
     __slots__ = (
-        "_body_left",
-        "_chunks",
         "_client",
         "_close",
         "_connection",
         "_gone",
         "_head",
-        "_left",
         "_loop",
         "_pool",
         "_reused",
         "_seen",
-        "received",
         "request",
         "response",
-        "uploaded",
+        "upload",
     )
 
     def __init__(
@@ -85,17 +78,13 @@ class Exchange:
     ) -> None:
         self._client, self._pool, self._loop = client, pool, loop
         self.request = request
+        self.upload = Upload(request)
         self.response: Response | None = None
         self._head = request_head(request, authority)
-        self._body_left = request.length
-        self.uploaded = request.framing is Framing.NONE
-        self.received = 0
         self._connection: Connection | None = None
         self._gone = self._reused = False
         self._close = request.close
         self._seen = b""
-        self._left = 0
-        self._chunks: wire.Chunks
 
     def begin(self) -> None:
         connection = self._pool.take()
@@ -115,7 +104,7 @@ class Exchange:
         if self._client.full:
             connection.hold()
         connection.transport.write(self._head)
-        if not self.uploaded:
+        if not self.upload.ended:
             if self.request.expects and self._client.waiting:
                 self._client.transport.write(CONTINUE)
             self._client.pump()
@@ -131,7 +120,7 @@ class Exchange:
         elif self.response.framing is Framing.CLOSE and cleanly:
             self._client.over(close=True)
         else:
-            self._truncated()
+            self.truncated()
 
     def upstream_full(self) -> None:
         """Nothing to do: `wants_body` is false from now on."""
@@ -144,19 +133,18 @@ class Exchange:
     @property
     def wants_body(self) -> bool:
         connection = self._connection
-        return not self.uploaded and connection is not None and not connection.full
+        return connection is not None and not (self.upload.ended or connection.full)
 
     def take(self, data: bytes) -> bytes:
         """Send on what belongs to the request's body; what is left belongs to the next request."""
-        self.received += len(data)
-        if self.request.chunks:
-            self._take_chunks(data, self.request.chunks)
-            return b""
-        part = data[: self._body_left]
-        self._body_left -= len(part)
-        self.uploaded = not self._body_left
-        self._write(part)
-        return data[len(part) :]
+        body = self.upload.take(data, self._client.body_limit)
+        if isinstance(body, Problem):
+            self._client.fail(body, "")
+        elif self.request.chunks:
+            self._send_chunk(body)
+        else:
+            self._send(body)
+        return self.upload.rest
 
     def client_full(self) -> None:
         if self._connection:
@@ -173,29 +161,18 @@ class Exchange:
 
     # The request's body.
 
-    def _take_chunks(self, data: bytes, chunks: wire.Chunks) -> None:
-        try:
-            decoded = chunks.feed(data)
-        except wire.WireError:
-            self._client.fail(errors.BAD_BODY, "")
-            return
-        limit = self._client.body_limit
-        if limit is not None and self.received > limit:
-            self._client.fail(errors.too_large(limit), "")
-            return
-        if decoded:
-            self._write(b"%x\r\n%b\r\n" % (len(decoded), decoded))
-        if chunks.ended:
-            self.uploaded = True
-            # What follows in the same read is lost in the parser: the client has to send it again.
-            self._close = self._close or not chunks.clean()
-            self._write(LAST_CHUNK)
+    def _send_chunk(self, body: bytes) -> None:
+        if body:
+            self._send(b"%x\r\n%b\r\n" % (len(body), body))
+        if self.upload.ended:
+            self._close = self._close or not self.upload.clean
+            self._send(LAST_CHUNK)
 
-    def _write(self, data: bytes) -> None:
+    def _send(self, data: bytes) -> None:
         if self._connection:
             self._connection.transport.write(data)
 
-    # The response. Each of these is the connection's sink in its phase.
+    # The response's head; until it is complete this is the connection's sink.
 
     def _response_head(self, data: bytes) -> None:
         self._seen += data
@@ -222,7 +199,7 @@ class Exchange:
             self.response = response
             response.fields.lines += self._client.lines
             self._close = self._closes(response)
-            framing = _framing(response, self.request)
+            framing = response_framing(response, http10=self.request.http10)
             self._client.transport.write(response_head(response, framing, close=self._close))
         elif response.status > _CONTINUE and not self.request.http10:
             self._client.transport.write(response_head(response, b""))
@@ -230,80 +207,31 @@ class Exchange:
     def _closes(self, response: Response) -> bool:
         return (
             self._close
-            or not self.uploaded
+            or not self.upload.ended
             or response.framing is Framing.CLOSE
             or self._client.draining
         )
 
     def _begin_body(self, response: Response) -> None:
-        match response.framing:
-            case Framing.COUNTED if response.length:
-                self._left = response.length
-                sink = self._counted
-            case Framing.CHUNKED if response.chunks:
-                self._chunks = response.chunks
-                sink = self._decoded if self.request.http10 else self._spliced
-            case Framing.CLOSE:
-                sink = self._client.transport.write
-            case _:
-                self._finish(tidy=not self._seen)
-                return
+        delivery = Delivery(self, self._client.transport.write)
+        sink = delivery.sink(response, http10=self.request.http10)
+        seen, self._seen = self._seen, b""
+        if sink is None:
+            self.finish(tidy=not seen)
+            return
         if self._connection:
             self._connection.sink = sink
-        if self._seen:
-            sink(self._seen)
-            self._seen = b""
+        if seen:
+            sink(seen)
 
-    def _counted(self, data: bytes) -> None:
-        part = data[: self._left]
-        self._left -= len(part)
-        self._client.transport.write(part)
-        if not self._left:
-            self._finish(tidy=len(part) == len(data))
+    # The end; the first two are called by `delivery`.
 
-    def _spliced(self, data: bytes) -> None:
-        chunks = self._chunks
-        try:
-            chunks.feed(data)
-        except wire.WireError:
-            self._truncated()
-            return
-        if not chunks.ended:
-            self._client.transport.write(data)
-        elif not chunks.clean():
-            self._truncated()
-        else:
-            self._client.transport.write(data)
-            # An end in several reads or with trailers may have stray empty lines behind it.
-            tidy = data.endswith(LAST_CHUNK)
-            self._close = self._close or not tidy
-            self._finish(tidy=tidy)
+    def finish(self, *, tidy: bool, last: bool = False) -> None:
+        ended, response = self.upload.ended, self.response
+        self._release(reusable=tidy and ended and response is not None and response.reusable)
+        self._client.over(close=self._close or last)
 
-    def _decoded(self, data: bytes) -> None:
-        """Without its chunks, for a client of HTTP/1.0."""
-        try:
-            self._client.transport.write(self._chunks.feed(data))
-        except wire.WireError:
-            self._truncated()
-            return
-        if self._chunks.ended:
-            self._finish(tidy=False)
-
-    # The end.
-
-    def _finish(self, *, tidy: bool) -> None:
-        reusable = tidy and self.uploaded and self.response is not None and self.response.reusable
-        self._release(reusable=reusable)
-        self._client.over(close=self._close)
-
-    def _lost_before_response(self) -> None:
-        """Once more where Ollama can't have begun: a pooled connection that it had closed (G12)."""
-        if self._reused and not self._seen and not self.received:
-            self._pool.dial(self)
-        else:
-            self._client.fail(errors.BROKEN, "lost")
-
-    def _truncated(self) -> None:
+    def truncated(self) -> None:
         """A length or chunks show the client that the end is missing; a bare close wouldn't."""
         self._release(reusable=False)
         silent = self.request.http10 or (
@@ -311,42 +239,14 @@ class Exchange:
         )
         self._client.cut("truncated", abort=silent)
 
+    def _lost_before_response(self) -> None:
+        """Once more where Ollama can't have begun: a pooled connection that it had closed (G12)."""
+        if self._reused and not self._seen and not self.upload.received:
+            self._pool.dial(self)
+        else:
+            self._client.fail(errors.BROKEN, "lost")
+
     def _release(self, *, reusable: bool) -> None:
         connection, self._connection = self._connection, None
         if connection:
             connection.release(reusable=reusable)
-
-
-def request_head(request: Request, authority: bytes) -> bytes:
-    match request.framing:
-        case Framing.CHUNKED:
-            framing = CHUNKED
-        case Framing.COUNTED:
-            framing = b"Content-Length: %d\r\n" % request.length
-        case _:
-            framing = b"Content-Length: 0\r\n" if request.fields.values(b"content-length") else b""
-    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b\r\n" % (
-        request.method.encode(),
-        request.target.encode(),
-        authority,
-        request.fields.lines,
-        framing,
-    )
-
-
-def _framing(response: Response, request: Request) -> bytes:
-    if response.framing is Framing.CHUNKED:
-        return b"" if request.http10 else STREAMED
-    if response.length is None or response.status == _NO_CONTENT:
-        return b""
-    return b"Content-Length: %d\r\n" % response.length
-
-
-def response_head(response: Response, framing: bytes, *, close: bool = False) -> bytes:
-    return b"HTTP/1.1 %d %b\r\n%b%b%b\r\n" % (
-        response.status,
-        response.reason,
-        response.fields.lines,
-        framing,
-        CLOSE if close else b"",
-    )

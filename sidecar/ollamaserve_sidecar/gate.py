@@ -57,8 +57,8 @@ class Metrics(Protocol):
 class Gate:
     """`start` binds GATE_LISTEN, and `port` is then the one bound; `close` ends everything.
 
-    `closed` may refuse an admitted request for now, by its route's label (standalone mode). The
-    constructor raises ConfigError where the certificate and its key are no pair.
+    `closed` is the entrance's. The constructor raises ConfigError where the certificate and its key
+    are no pair.
     """
 
     port: int
@@ -71,10 +71,10 @@ class Gate:
         metrics: Metrics,
         closed: Callable[[str], Problem | None] = lambda _: None,
     ) -> None:
-        self.live, self.drain, self.metrics, self.closed = live, drain, metrics, closed
+        self.drain, self.metrics = drain, metrics
         self.authority = config.upstream.authority.encode()
         self.pool = Pool(config.upstream)
-        self.entrance = Entrance(live)
+        self.entrance = Entrance(live, closed)
         self.certificate = Certificate(config.key_pair) if config.key_pair else None
         self.clients: set[Client] = set()
         self._empty = asyncio.Event()

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ollamaserve_sidecar import allowance, errors, wire
-from ollamaserve_sidecar.exchange import CONTINUE, Exchange, request_head, response_head
+from ollamaserve_sidecar.exchange import Exchange
+from ollamaserve_sidecar.heads import CONTINUE, request_head, response_head
 from ollamaserve_sidecar.wire import LAST_CHUNK, Framing
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Inspection(Exchange):
         problem = allowance.unreadable(self.request.fields, self.request.length)
         if problem:
             self._client.fail(problem, "")
-        elif self.uploaded:
+        elif self.upload.ended:
             self._client.fail(allowance.NOT_JSON, "")
         else:
             self._reading = True
@@ -63,7 +64,7 @@ class Inspection(Exchange):
 
     def connected(self, connection: Connection) -> None:
         super().connected(connection)
-        if self.received:
+        if self.upload.received:
             self._head = b""  # a body in it can't be sent again, and may be 4 MiB
 
     @property
@@ -73,36 +74,25 @@ class Inspection(Exchange):
     def take(self, data: bytes) -> bytes:
         if not self._reading:
             return super().take(data)
-        self.received += len(data)
-        chunks = self.request.chunks
-        if chunks:
-            return self._read_chunks(data, chunks)
-        part, rest = data[: self._body_left], data[self._body_left :]
-        self._body_left -= len(part)
-        self._keep(part)
-        if not self._body_left:
-            self._check()
-        return rest
-
-    def _read_chunks(self, data: bytes, chunks: wire.Chunks) -> bytes:
-        try:
-            self._keep(chunks.feed(data))
-        except wire.WireError:
-            self._client.fail(errors.BAD_BODY, "")
-            return b""
-        if self.received > allowance.BODY_LIMIT:
+        upload = self.upload
+        body = upload.take(data, self._client.body_limit)
+        if isinstance(body, errors.Problem):
+            self._client.fail(body, "")
+        elif upload.received > allowance.BODY_LIMIT and self.request.chunks:
             self._client.fail(allowance.TOO_LONG, "")
-        elif chunks.ended:
-            self._close = self._close or not chunks.clean()
-            self._check()
-        return b""
+        else:
+            self._keep(body)
+            if upload.ended:
+                self._check()
+        return upload.rest
 
     def _keep(self, data: bytes) -> None:
         self._held.append(data)
         self._size += len(data)
 
     def _check(self) -> None:
-        self._reading, self.uploaded = False, True
+        self._reading = False
+        self._close = self._close or not self.upload.clean
         body = allowance.checked(self._joined(), self._models)
         if isinstance(body, errors.Problem):
             self._client.fail(body, "")
@@ -171,13 +161,13 @@ class Inspection(Exchange):
         response.fields.lines += self._client.lines
         head = response_head(response, length, close=self._close)
         self._client.transport.write(head + body)
-        self._finish(tidy=tidy)
+        self.finish(tidy=tidy)
 
-    def _truncated(self) -> None:
+    def truncated(self) -> None:
         if self._holding:
             self._broken("truncated")
         else:
-            super()._truncated()
+            super().truncated()
 
     def _broken(self, kind: str) -> None:
         """Nothing of the response has been written, so that the client can be told."""

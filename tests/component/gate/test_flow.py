@@ -6,7 +6,7 @@ import pytest
 
 from component.gate.rig import BEARER, Rig
 from ollamaserve_sidecar import client as client_room
-from ollamaserve_sidecar import config, reload
+from ollamaserve_sidecar import config, peer, reload
 from ollamaserve_sidecar.gate import Gate
 
 GET = b"GET /api/tags HTTP/1.1\r\nHost: x\r\n" + BEARER + b"\r\n"
@@ -115,9 +115,9 @@ async def test_a_stalled_reader_is_let_go(rig: Rig) -> None:
     await rig.settle_until(lambda: held.full)
     now = rig.gate.loop.time()
     held.sweep(now)
-    held.sweep(now + client_room.STALL_TIMEOUT - 1)
+    held.sweep(now + peer.STALL_TIMEOUT - 1)
     assert held in rig.gate.clients
-    held.sweep(now + client_room.STALL_TIMEOUT)
+    held.sweep(now + peer.STALL_TIMEOUT)
     await server.rest()
 
     assert (await rig.metrics.next())[2] == 200
@@ -149,7 +149,7 @@ async def test_a_stalled_upload_is_a_408(rig: Rig) -> None:
     (held,) = rig.gate.clients
     now = rig.gate.loop.time()
     held.sweep(now)
-    held.sweep(now + client_room.STALL_TIMEOUT)
+    held.sweep(now + peer.STALL_TIMEOUT)
     answer = await client.answer("POST")
 
     assert (answer.status, answer.headers["connection"]) == (408, "close")
@@ -180,7 +180,7 @@ async def test_an_idle_connection_is_closed(rig: Rig) -> None:
     (held,) = rig.gate.clients
     now = rig.gate.loop.time()
     held.sweep(now)
-    held.sweep(now + client_room.KEEP_ALIVE + 1)
+    held.sweep(now + peer.KEEP_ALIVE + 1)
 
     assert await client.rest() == b""
 

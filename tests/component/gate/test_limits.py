@@ -10,7 +10,7 @@ import pytest
 
 from component.gate.configured import EMPTY, Configured, bearer, configured, get, post
 from component.gate.rig import Client
-from ollamaserve_sidecar import client as client_room
+from ollamaserve_sidecar import peer
 
 ONE = {"concurrentRequests": 1, "queue": 2}
 
@@ -325,7 +325,7 @@ async def test_a_trickling_body_is_a_408(tmp_path: Path) -> None:
         held.sweep(now)
         await client.send(b"x")
         await server.exactly(1)
-        held.sweep(now + client_room.STALL_TIMEOUT)
+        held.sweep(now + peer.STALL_TIMEOUT)
 
         assert (await client.answer("POST")).status == 408
 

@@ -1,0 +1,85 @@
+"""A response's body on its way to the client: bytes pass as they come, their end is watched for.
+
+Made by `exchange` once it has a response's head; one of the methods is then the sink of Ollama's
+connection (decision G2). Per read there is one parser call and one write.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from ollamaserve_sidecar.wire import LAST_CHUNK, Chunks, Framing, WireError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ollamaserve_sidecar.wire import Response
+
+    Sink = Callable[[bytes], None]
+
+
+class Exchange(Protocol):
+    """Who learns how the body ended."""
+
+    def finish(self, *, tidy: bool, last: bool = False) -> None:
+        """It is complete; `tidy` if nothing followed it, `last` if the client's connection ends."""
+
+    def truncated(self) -> None:
+        """Its end is missing, or can't be known any more."""
+
+
+class Delivery:
+    __slots__ = ("_chunks", "_exchange", "_left", "_write")
+
+    _chunks: Chunks
+
+    def __init__(self, exchange: Exchange, write: Sink) -> None:
+        self._exchange, self._write = exchange, write
+        self._left = 0
+
+    def sink(self, response: Response, *, http10: bool) -> Sink | None:
+        """What takes the body's bytes; None where there is no body."""
+        match response.framing:
+            case Framing.COUNTED if response.length:
+                self._left = response.length
+                return self._counted
+            case Framing.CHUNKED if response.chunks:
+                self._chunks = response.chunks
+                return self._decoded if http10 else self._spliced
+            case Framing.CLOSE:
+                return self._write
+        return None
+
+    def _counted(self, data: bytes) -> None:
+        part = data[: self._left]
+        self._left -= len(part)
+        self._write(part)
+        if not self._left:
+            self._exchange.finish(tidy=len(part) == len(data))
+
+    def _spliced(self, data: bytes) -> None:
+        chunks = self._chunks
+        try:
+            chunks.feed(data)
+        except WireError:
+            self._exchange.truncated()
+            return
+        if not chunks.ended:
+            self._write(data)
+        elif not chunks.clean():
+            self._exchange.truncated()
+        else:
+            self._write(data)
+            # An end in several reads or with trailers may have stray empty lines behind it.
+            tidy = data.endswith(LAST_CHUNK)
+            self._exchange.finish(tidy=tidy, last=not tidy)
+
+    def _decoded(self, data: bytes) -> None:
+        """Without its chunks, for a client of HTTP/1.0."""
+        try:
+            self._write(self._chunks.feed(data))
+        except WireError:
+            self._exchange.truncated()
+            return
+        if self._chunks.ended:
+            self._exchange.finish(tidy=False)
