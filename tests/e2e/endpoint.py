@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,15 +20,18 @@ class Serve:
     kubectl: Kubectl
     name: str
 
-    def apply(self, models: list[str], **spec: Any) -> None:
-        """Apply the resource; `models` are names in the test registry, `slow/tiny` or `tiny`."""
+    def apply(self, models: Sequence[str | Body], **spec: Any) -> None:
+        """Apply the resource; `models`: names in the test registry (`tiny`), or whole entries."""
         self.kubectl.apply(
             {
                 "apiVersion": "ollamaserve.dev/v1alpha1",
                 "kind": "OllamaServe",
                 "metadata": {"name": self.name, "namespace": self.kubectl.namespace},
                 "spec": {
-                    "models": [{"name": installation.registry_model(m)} for m in models],
+                    "models": [
+                        {"name": installation.registry_model(m)} if isinstance(m, str) else m
+                        for m in models
+                    ],
                     "pull": {"insecure": True},
                     "gpu": CPU,
                     "storage": {"persistent": {"size": "1Gi"}},

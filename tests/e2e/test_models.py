@@ -65,6 +65,51 @@ def test_ephemeral_storage_pulls_in_the_pod(team: Kubectl) -> None:
     assert team.list("persistentvolumeclaim") == []
 
 
+MOVE = """
+import urllib.request
+body = b'{"name": "moved/tiny"}'
+urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:5000/_move", data=body))
+"""
+
+
+def pinned(digest: str) -> dict[str, str]:
+    return {"name": installation.registry_model("moved/tiny"), "digest": digest}
+
+
+async def test_a_moved_tag_is_never_served_as_the_pinned_model(
+    team: Kubectl, kubectl: Kubectl
+) -> None:
+    """The pin holds: who has the pinned model keeps it, who would get another gets none."""
+    first, second = Serve(team, "first"), Serve(team, "second")
+    first.apply(models=["moved/tiny"])
+    digest = first.until_ready()["models"][0]["digest"]
+    registry = ("exec", "deployment/registry", "--")
+    kubectl.within("models").run(*registry, "python3", "-c", MOVE)
+
+    second.apply(models=[pinned(digest)])
+    first.apply(models=[pinned(digest)])
+    told = second.until_reason("ModelsPulled", "DigestMismatch")
+    first.until_ready()
+    before = pull_jobs(team, first)
+    team.run("annotate", "ollamaserve", "first", "ollamaserve.dev/retry=1")
+    first.until("pulled again", lambda: not before & pull_jobs(team, first))
+    kept = first.until_ready()
+
+    assert digest in told["message"]
+    assert "spec.models[].digest" in told["message"]
+    assert second.condition("Stalled")["status"] == "True"
+    assert second.status()["readyReplicas"] == 0
+    assert kept["models"][0]["digest"] == digest
+    with first.door() as url:
+        listed = await ask(url, "/api/tags", token=first.token())
+    assert [f"sha256:{model['digest']}" for model in listed.json["models"]] == [digest]
+
+
+def pull_jobs(team: Kubectl, serve: Serve) -> set[str]:
+    found = team.list("job", f"app.kubernetes.io/instance={serve.name}")
+    return {job["metadata"]["uid"] for job in found}
+
+
 async def test_added_model_takes_nothing_down(team: Kubectl) -> None:
     """Decision 4: the old model answers every request while a new one is pulled, then both do."""
     serve = Serve(team, "growing")
