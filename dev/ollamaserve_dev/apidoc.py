@@ -98,13 +98,13 @@ def _type(field: Schema) -> str:
         case {"enum": choices}:
             return ", ".join(f"`{choice}`" for choice in choices)
         case {"x-kubernetes-int-or-string": True}:
-            return "quantity"
+            return "quantity" if "pattern" in field else "integer or string"
         case {"type": "array", "items": inner}:
             return f"list of {_type(inner)}{_bounds(field, 'minItems', 'maxItems')}"
         case {"type": "object", "additionalProperties": inner}:
             return f"map of {_type(inner)}"
         case _:
-            return f"{field['type']}{_bounds(field, 'minimum', 'maximum')}"
+            return f"{field.get('type', 'any JSON')}{_bounds(field, 'minimum', 'maximum')}"
 
 
 def _bounds(field: Schema, least: str, most: str) -> str:
@@ -124,7 +124,8 @@ def _rules(schema: Schema) -> Iterator[str]:
     said = [("", rule) for rule in _own(schema)]
     for name, field in schema.get("properties", {}).items():
         if _object(field) is None:
-            said += [(f"`{name}`: ", rule) for rule in _own(field)]
+            rules = (*_own(field), *_own(field.get("items", {})))
+            said += [(f"`{name}`: ", rule) for rule in rules]
     if said:
         yield from ("Refused by the API server, with these words:", "")
         yield from (f"- {where}{_prose(rule['message'])}" for where, rule in said)

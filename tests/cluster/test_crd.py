@@ -120,6 +120,32 @@ def serve(name: str = "llama", **spec: Any) -> Body:
 
 DIGEST = "sha256:" + "a" * 64
 RWX = {"persistent": {"accessMode": "ReadWriteMany"}}
+MINE = {"existingClaim": {"name": "mine"}}
+EPHEMERAL: Body = {"ephemeral": {}}
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
+OTHER_KEY = KEY[:-4] + "AAAA"
+PARENTS = [{"name": "gateway"}]
+
+
+def created(name: str = "helpdesk", from_: str = "llama2:7b", **more: Any) -> Body:
+    return serve(models=[{"name": name, "create": {"from": from_}, **more}])
+
+
+def keys(*entries: Body, **spec: Any) -> Body:
+    return serve(auth={"authorizedKeys": list(entries)}, **spec)
+
+
+def key(name: str = "ada", key: str = KEY, **more: Any) -> Body:
+    return {"name": name, "key": key, **more}
+
+
+def origins(*allowed: str) -> Body:
+    return serve(gate={"cors": {"allowedOrigins": list(allowed)}})
+
+
+def patches(target: str, type_: str, patch: Any) -> Body:
+    return serve(patches=[{"target": target, "type": type_, "patch": patch}])
+
 
 ACCEPTED: dict[str, Body] = {
     "minimal": serve(),
@@ -153,6 +179,77 @@ ACCEPTED: dict[str, Body] = {
     ),
     "image by digest": serve(image={"ollama": f"example.com/ollama@{DIGEST}"}),
     "resources": serve(resources={"limits": {"memory": "4Gi", "cpu": 2}}),
+    "created model": serve(
+        models=[
+            {"name": "llama2:7b", "digest": DIGEST},
+            {
+                "name": "helpdesk",
+                "create": {
+                    "from": "llama2:7b",
+                    "system": "Be brief.",
+                    "template": "{{ .Prompt }}",
+                    "parameters": {"temperature": 0.2, "stop": ["a", "b"], "use_mmap": True},
+                },
+            },
+        ]
+    ),
+    "pull in the pod": serve(pull={"strategy": "InPod"}),
+    "pull in the pod, ephemeral": serve(pull={"strategy": "InPod"}, storage=EPHEMERAL, replicas=2),
+    "Job into an existing claim": serve(pull={"strategy": "Job"}, storage=MINE),
+    "proxy and CA": serve(
+        pull={
+            "proxy": {"https": "http://proxy.example.com:3128", "http": "socks5://p:1", "no": "a"},
+            "caBundle": {"name": "ca"},
+        },
+        env=[{"name": "X", "value": "1"}],
+    ),
+    "proxy with a password, from a Secret": serve(
+        env=[
+            {"name": "HTTPS_PROXY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+            {"name": "SSL_CERT_DIR", "value": "/certs"},
+        ]
+    ),
+    "existing claim": serve(storage={"existingClaim": {"name": "mine", "subPath": "a..b/models"}}),
+    "two replicas on an existing claim": serve(
+        storage=MINE, replicas=2, updateStrategy="RollingUpdate"
+    ),
+    "rolling update on RWX": serve(storage=RWX, updateStrategy="RollingUpdate"),
+    "recreate": serve(storage=EPHEMERAL, updateStrategy="Recreate"),
+    "supplemental groups": serve(gpu={"supplementalGroups": [44, 109]}),
+    "token for some models": serve(
+        auth={"tokens": [{"key": "A", "models": ["llama2", "h:5000/library/x:v1"]}]}
+    ),
+    "keys": keys(
+        key(key=f"{KEY} ada@laptop", access="read", models=["llama2"]), key("bob", OTHER_KEY)
+    ),
+    "manage by key, with TLS": keys(key(access="manage"), gate={"tls": {"secretName": "tls"}}),
+    "grace period": serve(auth={"rotationGracePeriod": 0}),
+    "health path": serve(gate={"healthPath": "/"}),
+    "health path with signs": serve(gate={"healthPath": "/api-v1/[x]~!$"}),
+    "origins": origins("*", "https://app.example.com", "http://[::1]:3000", "app://obsidian.md"),
+    "limits": serve(gate={"limits": {"bodyBytes": 1 << 50, "queue": 0, "connections": 1}}),
+    "upgrades at once": serve(gate={"upgradePolicy": "Always"}),
+    "ingress": serve(ingress={"host": "*.llm.example.com", "tls": {"secretName": "x"}}),
+    "route": serve(httpRoute={"parentRefs": PARENTS, "hostnames": ["llm.example.com"]}),
+    "network policy": serve(
+        networkPolicy={"from": [{"podSelector": {"matchLabels": {"a": "b"}}}], "egress": [{}]}
+    ),
+    "budget by number": serve(podDisruptionBudget={"maxUnavailable": 2}),
+    "budget by percentage": serve(podDisruptionBudget={"maxUnavailable": "100%"}),
+    "scheduling": serve(
+        scheduling={
+            "affinity": {"podAntiAffinity": {}},
+            "topologySpreadConstraints": [{"maxSkew": 1}],
+            "priorityClassName": "high",
+            "runtimeClassName": "nvidia",
+            "schedulerName": "other",
+        }
+    ),
+    "pod monitor": serve(
+        monitoring={"podMonitor": {"enabled": True, "labels": {"a": "b"}, "interval": "1m30s"}}
+    ),
+    "merge patch": patches("Deployment", "merge", {"spec": {"minReadySeconds": 10}}),
+    "json patch": patches("Ingress", "json", [{"op": "remove", "path": "/spec/tls"}]),
 }
 
 REFUSED: dict[str, tuple[Body, str]] = {
@@ -175,11 +272,133 @@ REFUSED: dict[str, tuple[Body, str]] = {
         "two of these names are one model",
     ),
     "not a model": (serve(models=[{"name": "llama 2"}]), "as `ollama pull` takes it"),
+    "registry without a namespace": (
+        serve(models=[{"name": "registry.example.com/x"}]),
+        "registry.example.com/library/name:tag",
+    ),
+    "created from nothing": (serve(models=[{"name": "a", "create": {}}]), "create.from"),
+    "created from no model": (created(from_="llama 2"), "as `ollama pull` takes it"),
+    "created from itself": (created("llama2", "Llama2"), "can't be created from itself"),
+    "created and pinned": (created(digest=DIGEST), "a created model has no digest to pin"),
     "short digest": (serve(models=[{"name": "a", "digest": "sha256:12"}]), "64 lower-case"),
     "two storage modes": (
         serve(storage={"persistent": {}, "ephemeral": {}}),
-        "exactly one of storage.persistent and storage.ephemeral",
+        "exactly one of storage.persistent, storage.existingClaim and storage.ephemeral",
     ),
+    "three storage modes": (
+        serve(storage={"persistent": {}, **EPHEMERAL, **MINE}),
+        "exactly one of storage.persistent, storage.existingClaim and storage.ephemeral",
+    ),
+    "existing claim shared": (serve(replicas=2, storage=MINE), "updateStrategy: RollingUpdate"),
+    "sub-path that leaves": (
+        serve(storage={"existingClaim": {"name": "a", "subPath": "a/../.."}}),
+        "a path inside the volume",
+    ),
+    "sub-path from the root": (
+        serve(storage={"existingClaim": {"name": "a", "subPath": "/a"}}),
+        "a path inside the volume",
+    ),
+    "several that pull into one volume": (
+        serve(replicas=2, storage=RWX, pull={"strategy": "InPod"}),
+        "several replicas would write the same files",
+    ),
+    "Job for a pod's own disk": (
+        serve(storage=EPHEMERAL, pull={"strategy": "Job"}),
+        "leave out pull.strategy, or make it InPod",
+    ),
+    "rolling update on RWO": (
+        serve(updateStrategy="RollingUpdate"),
+        "which a ReadWriteOnce volume can't",
+    ),
+    "proxy without a scheme": (
+        serve(pull={"proxy": {"https": "proxy:3128"}}),
+        "write a URL such as http://proxy.example.com:3128",
+    ),
+    "proxy with a password": (
+        serve(pull={"proxy": {"http": "http://u:p@proxy:3128"}}),
+        "HTTPS_PROXY with valueFrom.secretKeyRef",
+    ),
+    "proxy twice": (
+        serve(
+            pull={"proxy": {"https": "http://proxy:3128"}},
+            env=[{"name": "NO_PROXY", "value": "a"}],
+        ),
+        "the proxy is in pull.proxy and in env",
+    ),
+    "certificates twice": (
+        serve(pull={"caBundle": {"name": "a"}}, env=[{"name": "SSL_CERT_DIR", "value": "/a"}]),
+        "pull.caBundle needs SSL_CERT_DIR",
+    ),
+    "CA key": (serve(pull={"caBundle": {"name": "a", "key": "a/b"}}), "caBundle.key"),
+    "group of root": (serve(gpu={"supplementalGroups": [0]}), "greater than or equal to 1"),
+    "models of a manager": (
+        serve(auth={"tokens": [{"key": "A", "access": "manage", "models": ["a"]}]}),
+        "models goes with the access read or infer",
+    ),
+    "models of a manager's key": (
+        keys(key(access="full", models=["a"]), gate={"tls": {"secretName": "tls"}}),
+        "models goes with the access read or infer",
+    ),
+    "token for no models": (
+        serve(auth={"tokens": [{"key": "A", "models": []}]}),
+        "at least 1 items",
+    ),
+    "token for what is no model": (
+        serve(auth={"tokens": [{"key": "A", "models": ["a b"]}]}),
+        "as `ollama pull` takes it",
+    ),
+    "key of another kind": (
+        keys(key(key="ssh-rsa " + "A" * 300)),
+        "not an Ed25519 public key",
+    ),
+    "short key": (keys(key(key=KEY[:-1] + " a")), "not an Ed25519 public key"),
+    "key's name": (keys(key("a b")), "a key's name is 1 to 63 of letters"),
+    "key's name of rotation": (keys(key("a_NEXT")), "doesn't end in _PREVIOUS or _NEXT"),
+    "key's name twice": (keys(key(), key(key=OTHER_KEY)), "Duplicate value"),
+    "one key twice": (keys(key(), key("bob", f"{KEY} b")), "one key is there under two names"),
+    "name of a token and of a key": (
+        keys(key("AUTH_TOKEN")),
+        "a token and an authorized key have one name",
+    ),
+    "manage by key, without TLS": (keys(key(access="manage")), "set gate.tls.secretName"),
+    "grace period": (serve(auth={"rotationGracePeriod": -1}), "greater than or equal to 0"),
+    "health path": (serve(gate={"healthPath": "healthz"}), "a path such as / or /healthz"),
+    "health path with a query": (serve(gate={"healthPath": "/a?b"}), "without ?, # or backslash"),
+    "health path with a backslash": (serve(gate={"healthPath": "/a\\b"}), "# or backslash"),
+    "health path of Ollama": (serve(gate={"healthPath": "/api/tags"}), "not below /api/"),
+    "origin with a path": (origins("https://a.example/"), "without path or default port"),
+    "origin with its default port": (origins("https://a.example:443"), "default port"),
+    "limits": (serve(gate={"limits": {"bodyBytes": 0}}), "greater than or equal to 1"),
+    "TLS of nothing": (serve(gate={"tls": {}}), "gate.tls.secretName"),
+    "ingress without a host": (serve(ingress={}), "spec.ingress.host"),
+    "ingress for a URL": (serve(ingress={"host": "https://a.example"}), "without scheme, port"),
+    "our annotation on an ingress": (
+        serve(ingress={"host": "a", "annotations": {"ollamaserve.dev/x": "y"}}),
+        "belong to the operator",
+    ),
+    "route to nowhere": (serve(httpRoute={"parentRefs": []}), "at least 1 items"),
+    "route for a port": (
+        serve(httpRoute={"parentRefs": PARENTS, "hostnames": ["a:80"]}),
+        "without scheme, port",
+    ),
+    "our annotation on a route": (
+        serve(httpRoute={"parentRefs": PARENTS, "annotations": {"ollamaserve.dev/x": "y"}}),
+        "belong to the operator",
+    ),
+    "budget below nothing": (
+        serve(podDisruptionBudget={"maxUnavailable": -1}),
+        "a number of pods, or a percentage",
+    ),
+    "budget above everything": (
+        serve(podDisruptionBudget={"maxUnavailable": "101%"}),
+        "a number of pods, or a percentage",
+    ),
+    "interval": (
+        serve(monitoring={"podMonitor": {"interval": "30"}}),
+        "a duration such as 30s",
+    ),
+    "patch of tokens": (patches("Secret", "merge", {}), "Unsupported value"),
+    "patch of another kind": (patches("Service", "strategic", {}), "Unsupported value"),
     "no storage mode": (serve(storage={}), "exactly one of"),
     "RWO shared": (serve(replicas=2), "storage.persistent.accessMode to ReadWriteMany"),
     "size": (serve(storage={"persistent": {"size": "big"}}), "positive quantity"),
@@ -242,7 +461,7 @@ CHANGES: dict[str, tuple[Body, Body, str]] = {
     ),
     "second storage mode": (
         serve(),
-        {"storage": {"ephemeral": {}}},
+        {"storage": EPHEMERAL},
         "write the other as null",
     ),
     "load balancer class": (
@@ -262,6 +481,8 @@ ALLOWED_CHANGES: dict[str, tuple[Body, Body]] = {
         {"storage": {"persistent": {"size": "1024Mi"}}},
     ),
     "to ephemeral": (serve(), {"storage": {"persistent": None, "ephemeral": {}}}),
+    "to an existing claim": (serve(), {"storage": {"persistent": None, **MINE}}),
+    "to another claim": (serve(storage=MINE), {"storage": {"existingClaim": {"name": "b"}}}),
     "class after ClusterIP": (
         serve(service={"type": "LoadBalancer", "loadBalancerClass": "example.com/a"}),
         {"service": {"type": "ClusterIP", "loadBalancerClass": None}},
