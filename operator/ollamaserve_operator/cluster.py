@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ollamaserve_operator import kinds, names
+from ollamaserve_operator import kinds, names, tokens
 from ollamaserve_operator.announcement import announcement
 from ollamaserve_operator.answers import Outdated
 from ollamaserve_operator.api import Identity
@@ -30,7 +30,7 @@ from ollamaserve_operator.kinds import Kind, Verb
 from ollamaserve_operator.manifests import Manifest
 from ollamaserve_operator.ownership import belongs, leftover
 from ollamaserve_operator.pace import Pace
-from ollamaserve_operator.plan import Apply, Create, Delete, Issue
+from ollamaserve_operator.plan import Apply, Create, Delete, Issue, Offer, Promote
 from ollamaserve_operator.status import Event
 
 PAGE = 500
@@ -61,7 +61,8 @@ class Cluster:
         """Decision 1: never adopt. What is there already goes on only if its controller is ours."""
         try:
             if step.issue:
-                return await self._post(dict(step.manifest) | {"stringData": _tokens(step.issue)})
+                manifest = _annotated(step.manifest, dict(step.annotations))
+                return await self._post(manifest | {"stringData": _values(step.issue)})
             return await self._apply(_with_metadata(step.manifest, resourceVersion=names.ABSENT))
         except Outdated:
             return await self._ours(step.manifest)
@@ -72,22 +73,20 @@ class Cluster:
 
     async def issue(self, namespace: str, step: Issue) -> Body | None:
         """New tokens for our Secret; Outdated where it has changed meanwhile."""
-        metadata = {
-            "uid": step.uid,
-            "resourceVersion": step.resource_version,
-            "annotations": dict(step.annotations),
-        }
-        return await self._exchange.send(
-            Request(
-                Verb.PATCH,
-                kinds.SECRET,
-                namespace,
-                step.name,
-                body={"metadata": metadata, "stringData": _tokens(step.keys)},
-                query=_MANAGED,
-                content=MERGE,
-            )
-        )
+        return await self._patch(namespace, step.name, tokens.issued(step, _values(step.keys)))
+
+    async def offer(self, namespace: str, step: Offer) -> Body | None:
+        """The next tokens beside the present ones; Outdated as above."""
+        body = tokens.offered(step, _values(step.keys), _revision())
+        return await self._patch(namespace, step.name, body)
+
+    async def promote(self, namespace: str, step: Promote) -> Body | None:
+        """The next tokens in the place of the present ones; Outdated as above."""
+        live = await self.get(kinds.SECRET, namespace, step.name)
+        body = tokens.promoted(step, live, _revision()) if live else None
+        if body is None:
+            raise Outdated(f"Secret {step.name} isn't as it was when its tokens were offered")
+        return await self._patch(namespace, step.name, body)
 
     async def delete(self, namespace: str, step: Delete) -> None:
         """Delete the object with this uid; that it is gone already is what was wanted."""
@@ -115,14 +114,21 @@ class Cluster:
     ) -> AsyncIterator[Page]:
         """Every object of the kind; of the children's kinds only those with our label.
 
-        A list that has expired in the middle raises Outdated: begin again.
+        No page at all where the cluster doesn't have an optional kind. A list that has expired in the middle raises Outdated: begin again.
         """
         selector = {} if kind is kinds.OLLAMA_SERVE else {"labelSelector": names.OWNED_SELECTOR}
         query = {"limit": str(PAGE)} | selector
         accept = METADATA_ONLY if metadata_only else JSON
         while True:
             page = await self._exchange.send(
-                Request(Verb.LIST, kind, namespace, query=query, accept=accept)
+                Request(
+                    Verb.LIST,
+                    kind,
+                    namespace,
+                    query=query,
+                    accept=accept,
+                    may_be_gone=kind in kinds.OPTIONAL,
+                )
             )
             if page is None:
                 return
@@ -130,6 +136,20 @@ class Cluster:
             if not (more := page["metadata"].get("continue")):
                 return
             query["continue"] = more
+
+    async def _patch(self, namespace: str, name: str, body: Body) -> Body | None:
+        """A merge patch of our Secret: no apply ever owns a token."""
+        return await self._exchange.send(
+            Request(
+                Verb.PATCH,
+                kinds.SECRET,
+                namespace,
+                name,
+                body=body,
+                query=_MANAGED,
+                content=MERGE,
+            )
+        )
 
     async def _post(self, body: Body) -> Body | None:
         kind, namespace = kinds.BY_NAME[body["kind"]], body["metadata"]["namespace"]
@@ -173,8 +193,19 @@ def _with_metadata(manifest: Manifest, **fields: str) -> Body:
     return dict(manifest) | {"metadata": dict(manifest["metadata"]) | fields}
 
 
-def _tokens(keys: Sequence[str]) -> dict[str, str]:
+def _annotated(manifest: Manifest, annotations: Mapping[str, str]) -> Body:
+    metadata = manifest["metadata"]
+    merged = {**metadata.get("annotations", {}), **annotations}
+    return dict(manifest) | {"metadata": metadata | {"annotations": merged}}
+
+
+def _values(keys: Sequence[str]) -> dict[str, str]:
     return {key: secrets.token_urlsafe(TOKEN_BYTES) for key in keys}
+
+
+def _revision() -> str:
+    """Random, and so tells nothing of a token."""
+    return secrets.token_hex(8)
 
 
 def _page(kind: Kind, page: Mapping[str, Any]) -> Page:

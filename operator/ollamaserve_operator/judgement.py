@@ -72,6 +72,7 @@ ALARMING = PERMANENT | {
     Reason.NOT_ACCELERATED,
     Reason.LOAD_FAILED,
     Reason.REPLICA_FAILURE,
+    Reason.NOT_OURS,
 }
 
 # What serves goes on all the same: told as Ready's reason only where nothing else is amiss.

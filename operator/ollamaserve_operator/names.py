@@ -32,13 +32,25 @@ PULL_KEY = f"{GROUP}/pull-key"
 ATTEMPT = f"{GROUP}/attempt"
 ISSUED_KEYS = f"{GROUP}/issued-keys"
 RETRY = api.RETRY
+ROTATE = api.ROTATE
+ROTATED = f"{GROUP}/rotated"
+OFFERED = f"{GROUP}/offered"
+OFFERED_AT = f"{GROUP}/offered-at"
+TOKEN_REVISION = f"{GROUP}/token-revision"
 RETAINED_FOR = f"{GROUP}/retained-for"
+
+HOME = "ollamaserve-system"  # where deploy/install.yaml puts the operator
+NAMESPACE_NAME = "kubernetes.io/metadata.name"  # the API server labels each namespace with it
 
 DOOR_PORT = 7860
 STATUS_PORT = 7861
 GATE_CONTAINER = "gate"
 OLLAMA_CONTAINER = "ollama"
 PULL_CONTAINER = "pull"
+
+# Keys of the tokens' Secret beside the tokens themselves: docs/architecture.md.
+NEXT, PREVIOUS = "_NEXT", "_PREVIOUS"
+REVISION_KEY = "REVISION"
 
 _SAFE_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # no vowels, as Kubernetes' own suffixes
 
@@ -71,6 +83,32 @@ def service(instance: str) -> str:
 
 def deployment(instance: str) -> str:
     return instance
+
+
+def network_policy(instance: str, component: "Component") -> str:
+    """Both ends are suffixes, so that no policy is called as another resource's."""
+    return f"{instance}-{component.value}"
+
+
+def pod_disruption_budget(instance: str) -> str:
+    return instance
+
+
+def ingress(instance: str) -> str:
+    return instance
+
+
+def http_route(instance: str) -> str:
+    return instance
+
+
+def pod_monitor(instance: str) -> str:
+    return instance
+
+
+def operator_labels() -> dict[str, str]:
+    """Of the operator's own pods, as deploy/operator.yaml has them."""
+    return {"app.kubernetes.io/name": FIELD_MANAGER}
 
 
 def instance(body: Mapping[str, Any]) -> str:

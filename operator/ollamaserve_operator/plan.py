@@ -5,8 +5,9 @@ Pure. The law that holds it: what a plan has applied, plans to nothing. Job immu
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from ollamaserve_operator import names
+from ollamaserve_operator import names, rotation
 from ollamaserve_operator.api import OllamaServe
 from ollamaserve_operator.drift import covers
 from ollamaserve_operator.manifests import Manifest
@@ -23,11 +24,13 @@ class Create:
     API server takes as "must not exist". Not a POST: its fields would stay owned by an "Update"
     entry in managedFields, and no later apply could ever remove one (tried on v1.34: a dropped env
     variable stays). With `issue`: POST with `stringData`, a new 256-bit URL-safe token for each
-    key, so that no apply owns, and none can drop, a token's value.
+    key, so that no apply owns, and none can drop, a token's value; and with `annotations`, which
+    no apply owns either.
     """
 
     manifest: Manifest
     issue: tuple[str, ...] = ()
+    annotations: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,37 @@ class Issue:
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """A rotation's first half (G6): new tokens beside those of `keys`, under a new revision.
+
+    Like Issue a merge patch with `resourceVersion`; `rotation` is the annotation's value and `at`
+    the time, RFC 3339.
+    """
+
+    name: str
+    uid: str
+    resource_version: str
+    keys: tuple[str, ...]
+    rotation: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """Its second half: the tokens offered for `rotation` take the place of those of `keys`.
+
+    The border reads the Secret for it, past every cache, which hold no value. The old ones stay
+    good until `not_after`, RFC 3339; empty: not a moment longer.
+    """
+
+    name: str
+    uid: str
+    keys: tuple[str, ...]
+    rotation: str
+    not_after: str
+
+
+@dataclass(frozen=True, slots=True)
 class Delete:
     """Delete with the uid as precondition; `propagation` is Foreground or Background."""
 
@@ -62,13 +96,15 @@ class Delete:
     propagation: str
 
 
-Step = Create | Apply | Issue | Delete
+TokenStep = Issue | Offer | Promote
+Step = Create | Apply | TokenStep | Delete
 
 
 def plan(desired: Sequence[Manifest], observed: Observed, serve: OllamaServe) -> tuple[Step, ...]:
     """The steps in their order: what has to go first, then children in the order of `desired`."""
     there = {(child.kind, child.name): child for child in observed.children}
-    steps: list[Step] = [*_collect(desired, observed, serve), *_issue(observed, serve)]
+    steps: list[Step] = [*_collect(desired, observed, serve), *_unwanted(desired, observed, serve)]
+    steps.extend(_tokens(observed, serve))
     for manifest in desired:
         kind, name = manifest["kind"], manifest["metadata"]["name"]
         if kind == "Job" and _still_pulling(observed, name):
@@ -84,8 +120,8 @@ def _still_pulling(observed: Observed, name: str) -> bool:
 
 def _steps(manifest: Manifest, child: Child | None, serve: OllamaServe) -> Iterator[Step]:
     if child is None or not _ours(child, serve):
-        issue = wanted_keys(serve) if manifest["kind"] == "Secret" else ()
-        yield Create(manifest, issue)  # where a foreign object has the name, the border finds out
+        # Where a foreign object has the name, the border finds out.
+        yield _first_tokens(manifest, serve) if manifest["kind"] == "Secret" else Create(manifest)
     elif child.deleting or manifest["kind"] == "Job":
         return
     elif _outdated(manifest, child):
@@ -124,6 +160,27 @@ def _collect(
         yield Delete("Job", child.name, child.uid, "Foreground")
 
 
+def _first_tokens(manifest: Manifest, serve: OllamaServe) -> Create:
+    """What has just been made needs no rotation: the one that was asked for by then is done."""
+    done = ((names.ROTATED, serve.rotate),) if serve.rotate else ()
+    return Create(manifest, wanted_keys(serve), done)
+
+
+def _unwanted(
+    desired: Sequence[Manifest], observed: Observed, serve: OllamaServe
+) -> Iterator[Delete]:
+    """What the spec asked for and no longer does; nothing in which a user could keep anything."""
+    wanted = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in desired}
+    for child in observed.others:
+        if (child.kind, child.name) not in wanted and not child.deleting and _ours(child, serve):
+            yield Delete(child.kind, child.name, child.uid, "Background")
+
+
+def _tokens(observed: Observed, serve: OllamaServe) -> Iterator[TokenStep]:
+    """One at a time: each changes the version that the next one names."""
+    yield from [*_issue(observed, serve), *_rotate(observed, serve)][:1]
+
+
 def _issue(observed: Observed, serve: OllamaServe) -> Iterator[Issue]:
     """A key that never had a token gets one; a key that lost it was revoked, and stays so."""
     secret = observed.secret
@@ -136,3 +193,21 @@ def _issue(observed: Observed, serve: OllamaServe) -> Iterator[Issue]:
         yield Issue(
             secret.name, secret.uid, secret.resource_version, keys, ((names.ISSUED_KEYS, record),)
         )
+
+
+def _rotate(observed: Observed, serve: OllamaServe) -> Iterator[Offer | Promote]:
+    secret = rotation.due(serve, observed)
+    if secret is None:
+        return
+    offer = rotation.to_offer(serve, secret)
+    if offer is not None:
+        version, at = secret.resource_version, _rfc3339(observed.at)
+        yield Offer(secret.name, secret.uid, version, offer, serve.rotate, at)
+    elif not rotation.awaited(secret, observed):
+        grace = serve.auth.rotation_grace_period
+        not_after = _rfc3339(observed.at + timedelta(seconds=grace)) if grace else ""
+        yield Promote(secret.name, secret.uid, wanted_keys(serve), serve.rotate, not_after)
+
+
+def _rfc3339(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")

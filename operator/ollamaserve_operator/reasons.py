@@ -13,6 +13,7 @@ class ConditionType(StrEnum):
     AVAILABLE = "Available"
     READY = "Ready"
     STALLED = "Stalled"
+    TOKENS_ROTATED = "TokensRotated"
 
 
 class Reason(StrEnum):
@@ -55,3 +56,7 @@ class Reason(StrEnum):
     SCALED_TO_ZERO = "ScaledToZero"
     SUSPENDED = "Suspended"
     READY = "Ready"
+
+    ROTATED = "Rotated"
+    ROTATING = "Rotating"
+    NOT_OURS = "NotOurs"

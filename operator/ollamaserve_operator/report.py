@@ -37,11 +37,13 @@ class GateReport:
     models: tuple[ModelReport, ...] = ()
     device: str = "unknown"
     vram_bytes: int = 0
+    revision: str = ""
+    token_error: str = ""
 
 
 def parse(document: Mapping[str, Any]) -> GateReport:
-    acceleration = document.get("acceleration")
-    acceleration = acceleration if isinstance(acceleration, Mapping) else {}
+    acceleration = _object(document.get("acceleration"))
+    tokens = _object(document.get("tokens"))
     return GateReport(
         mode=str(document.get("mode", "serve")),
         ready=document.get("ready") is True,
@@ -51,6 +53,8 @@ def parse(document: Mapping[str, Any]) -> GateReport:
         models=tuple(_model(entry) for entry in _list(document.get("models"))),
         device=str(acceleration.get("device", "unknown")),
         vram_bytes=_count(acceleration.get("vramBytes")),
+        revision=str(tokens.get("revision", "")),
+        token_error=str(tokens.get("error", "")),
     )
 
 
@@ -68,6 +72,10 @@ def _model(entry: Mapping[str, Any]) -> ModelReport:
         pulled_percent=_percent(entry.get("pulledPercent")),
         error=str(entry.get("error", "")),
     )
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _list(value: Any) -> list[Mapping[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ollamaserve_operator import judgement, models, names
 from ollamaserve_operator.api import Invalid, OllamaServe
-from ollamaserve_operator.aspects import accepted, available, rollout, storage_ready
+from ollamaserve_operator.aspects import accepted, available, rollout, storage_ready, tokens
 from ollamaserve_operator.errors import StepFailure
 from ollamaserve_operator.judgement import ALARMING, ROLLOUT, Finding
 from ollamaserve_operator.names import Component
@@ -26,6 +26,7 @@ AT_WORK = frozenset(
         Reason.MODELS_MISSING,
         Reason.PULLING,
         Reason.ROLLING_OUT,
+        Reason.ROTATING,
         Reason.STARTING,
     }
 )
@@ -57,10 +58,11 @@ def status(
         ConditionType.AVAILABLE: available(serve, observed),
         ROLLOUT: rollout(serve, observed),
     }
+    told = _told(findings) | _asides(serve, observed)
     entries = models.listed(serve, observed, previous.get("models", ()))
     found = {
         "observedGeneration": serve.identity.generation,
-        "conditions": _conditions(_told(findings), serve.identity.generation, observed, previous),
+        "conditions": _conditions(told, serve.identity.generation, observed, previous),
         "endpoint": _endpoint(serve),
         "tokenSecret": names.token_secret(serve),
         "replicas": len(observed.of(Component.SERVER)),
@@ -87,6 +89,12 @@ def _told(findings: Mapping[str, Finding]) -> dict[str, Finding]:
     """The findings as they are published: with the summary, without what only it tells."""
     told = {kind: finding for kind, finding in findings.items() if kind != ROLLOUT}
     return _with_stalled(told | {ConditionType.READY: judgement.summary(findings)})
+
+
+def _asides(serve: OllamaServe, observed: Observed) -> dict[str, Finding]:
+    """Conditions that are there only where there is something to tell, and never touch Ready."""
+    found = {ConditionType.TOKENS_ROTATED: tokens(serve, observed)}
+    return {str(kind): finding for kind, finding in found.items() if finding}
 
 
 def _with_stalled(told: dict[str, Finding]) -> dict[str, Finding]:

@@ -11,7 +11,7 @@ from ollamaserve_operator.answers import Outdated
 from ollamaserve_operator.cache import Cache, Key, Ref
 from ollamaserve_operator.cluster import Cluster
 from ollamaserve_operator.errors import NameConflict, Refused, StepFailure, Transient
-from ollamaserve_operator.plan import Apply, Create, Delete, Issue, Step
+from ollamaserve_operator.plan import Apply, Create, Delete, Issue, Offer, Promote, Step
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,10 @@ class Steps:
                 body = await self._cluster.apply(step)
             case Issue():
                 body = await self._cluster.issue(key.namespace, step)
+            case Offer():
+                body = await self._cluster.offer(key.namespace, step)
+            case Promote():
+                body = await self._cluster.promote(key.namespace, step)
             case Delete():
                 await self._cluster.delete(key.namespace, step)
                 await self._look(ref)
@@ -70,7 +74,14 @@ class Steps:
             self._cache.put(live)
 
 
-_WORDS = {Create: "created", Apply: "applied", Issue: "issued tokens in", Delete: "deleted"}
+_WORDS = {
+    Create: "created",
+    Apply: "applied",
+    Issue: "issued tokens in",
+    Offer: "offered the next tokens in",
+    Promote: "promoted the next tokens in",
+    Delete: "deleted",
+}
 
 
 def address(key: Key, step: Step) -> Ref:
@@ -78,7 +89,7 @@ def address(key: Key, step: Step) -> Ref:
     match step:
         case Create(manifest=manifest) | Apply(manifest=manifest):
             return Ref(manifest["kind"], key.namespace, manifest["metadata"]["name"])
-        case Issue(name=name):
+        case Issue(name=name) | Offer(name=name) | Promote(name=name):
             return Ref("Secret", key.namespace, name)
         case Delete(kind=kind, name=name):
             return Ref(kind, key.namespace, name)

@@ -63,7 +63,10 @@ def gate_volumes(serve: OllamaServe) -> tuple[dict[str, Any], ...]:
 
 def _tokens(serve: OllamaServe) -> dict[str, Any]:
     """Only the keys that are named, with what rotation puts beside them (decision 11, G5)."""
-    keys = [token.key + end for token in serve.auth.tokens for end in ("", "_PREVIOUS", "_NEXT")]
+    ends = ("", names.PREVIOUS, names.NEXT)
+    keys = [token.key + end for token in serve.auth.tokens for end in ends]
+    if not serve.auth.secret_name:  # in a user's Secret, a key of this name would mean who knows
+        keys.append(names.REVISION_KEY)
     source = {
         "secretName": names.token_secret(serve),
         "optional": True,

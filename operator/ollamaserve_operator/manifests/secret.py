@@ -30,5 +30,14 @@ def issued_keys(observed: Observed) -> tuple[str, ...]:
     if observed.secret is None:
         return ()
     recorded = observed.secret.annotations.get(names.ISSUED_KEYS, "").split(",")
-    present = observed.secret.body.get("data") or {}
-    return tuple(sorted({key for key in (*recorded, *present) if key}))
+    return tuple(sorted({key for key in (*recorded, *present_keys(observed)) if key}))
+
+
+def present_keys(observed: Observed) -> frozenset[str]:
+    """The keys that have a token now, without what rotation puts beside them."""
+    data = (observed.secret.body.get("data") or {}) if observed.secret else {}
+    return frozenset(
+        key
+        for key in data
+        if key != names.REVISION_KEY and not key.endswith((names.NEXT, names.PREVIOUS))
+    )

@@ -217,7 +217,7 @@ REACHES: dict[str, tuple[Body, Callable[[Rendered], Any], Any]] = {
     "auth.tokens.key": (
         {"auth": {"tokens": [{"key": "A"}]}},
         lambda r: [item["key"] for item in r.volume("tokens")["secret"]["items"]],
-        ["A", "A_PREVIOUS", "A_NEXT"],
+        ["A", "A_PREVIOUS", "A_NEXT", "REVISION"],
     ),
     "auth.tokens.access": (
         {"auth": {"tokens": [{"key": "A", "access": "manage"}]}},
@@ -403,9 +403,17 @@ def test_only_named_keys_are_mounted() -> None:
         "AUTH_TOKEN",
         "AUTH_TOKEN_PREVIOUS",
         "AUTH_TOKEN_NEXT",
+        "REVISION",
     ]
     assert all("subPath" not in mount for mount in mounts)
     assert not any(mount["name"] == "tokens" for mount in rendered.ollama["volumeMounts"])
+
+
+def test_a_users_key_called_revision_stays_in_his_secret() -> None:
+    """Decision 11: 7861 shows the revision to everyone; only in our own Secret is it one."""
+    source = Rendered({"auth": {"secretName": "mine"}}).volume("tokens")["secret"]
+
+    assert "REVISION" not in {item["key"] for item in source["items"]}
 
 
 def test_service_leads_to_the_gate_alone() -> None:

@@ -132,7 +132,7 @@ class FakeApi:
 
     def _patch(self, call: Call) -> Answer:
         body, path = call.body or {}, call.path.removesuffix("/status")
-        wanted = body["metadata"]
+        wanted = dict(body["metadata"])
         found = self.objects.get(path)
         if found is None:
             if call.path != path:
@@ -173,9 +173,12 @@ def _ok(body: Body, code: int = 200) -> Answer:
 
 
 def _merge(old: Any, new: Any) -> Any:
-    if not (isinstance(old, dict) and isinstance(new, dict)):
+    """RFC 7396: null removes."""
+    if not isinstance(new, dict):
         return new
-    return old | {key: _merge(old.get(key), value) for key, value in new.items()}
+    there = old if isinstance(old, dict) else {}
+    merged = there | {key: _merge(there.get(key), value) for key, value in new.items()}
+    return {key: value for key, value in merged.items() if value is not None}
 
 
 def resource(name: str = "llama", namespace: str = "team-a", **spec: Any) -> Body:

@@ -1,5 +1,6 @@
 """The API server's verbs and what its refusals mean, against an API server in memory."""
 
+import base64
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +16,7 @@ from ollamaserve_operator.errors import NameConflict, Refused, Transient
 from ollamaserve_operator.exchange import Request
 from ollamaserve_operator.kinds import Kind, Verb
 from ollamaserve_operator.pace import Pace
-from ollamaserve_operator.plan import Apply, Create, Delete, Issue
+from ollamaserve_operator.plan import Apply, Create, Delete, Issue, Offer, Promote
 from ollamaserve_operator.status import Event
 from unit.operator_runtime.fakeapi import Answer, Call, FakeApi, refusal, resource
 
@@ -155,6 +156,41 @@ async def test_more_tokens_are_issued_to_the_version_that_was_seen(
     assert secret["metadata"]["annotations"] == {names.ISSUED_KEYS: "A,B"}
     with pytest.raises(Outdated):
         await cluster.issue("team-a", step)
+
+
+async def test_a_rotation_hands_on_the_values_that_nobody_keeps(
+    api: FakeApi, cluster: Cluster
+) -> None:
+    """G6: offered under a random revision, promoted by a live read; each patch has its version."""
+    made = api.put(
+        SECRET, {"kind": "Secret", "metadata": {"name": "llama-auth"}, "data": {"A": "b2xk"}}
+    )
+    version, uid = made["metadata"]["resourceVersion"], made["metadata"]["uid"]
+    offer = Offer("llama-auth", uid, version, ("A",), "1", "2026-03-04T05:06:07Z")
+
+    offered = await cluster.offer("team-a", offer)
+    assert offered is not None
+    following = offered["data"]["A_NEXT"]
+    with pytest.raises(Outdated):
+        await cluster.offer("team-a", offer)
+    promote = Promote("llama-auth", uid, ("A",), "1", "2026-03-04T06:06:07Z")
+    promoted = await cluster.promote("team-a", promote)
+    assert promoted is not None
+
+    assert promoted["data"].keys() == {"A", "A_PREVIOUS", names.REVISION_KEY}
+    assert promoted["data"]["A"] == following
+    assert promoted["data"][names.REVISION_KEY] != offered["data"][names.REVISION_KEY]
+    assert json.loads(base64.b64decode(promoted["data"]["A_PREVIOUS"])) == {
+        "token": "old",
+        "notAfter": "2026-03-04T06:06:07Z",
+    }
+    assert promoted["metadata"]["annotations"].keys() == {names.ROTATED, names.TOKEN_REVISION}
+    assert all((call.body or {})["metadata"]["resourceVersion"] for call in api.writes)
+    with pytest.raises(Outdated):
+        await cluster.promote("team-a", promote)
+    del api.objects[SECRET]
+    with pytest.raises(Outdated):
+        await cluster.promote("team-a", promote)
 
 
 async def test_a_delete_takes_the_object_that_was_seen_and_no_other(
