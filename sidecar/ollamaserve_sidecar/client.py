@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from ollamaserve_sidecar import errors, wire
+from ollamaserve_sidecar import errors, websocket, wire
 from ollamaserve_sidecar.admission import Admitted, Refused
 from ollamaserve_sidecar.entrance import Own
 from ollamaserve_sidecar.exchange import Exchange
@@ -16,6 +16,7 @@ from ollamaserve_sidecar.heads import CLOSE
 from ollamaserve_sidecar.inspection import Inspection
 from ollamaserve_sidecar.peer import KEEP_ALIVE, Peer
 from ollamaserve_sidecar.slots import Turn
+from ollamaserve_sidecar.tunnel import Tunnel
 from ollamaserve_sidecar.wire import END, BadRequest, Framing, Request
 
 if TYPE_CHECKING:
@@ -78,7 +79,11 @@ class Client(Peer):
             self._pace()
 
     def eof_received(self) -> bool:
-        """Who has shut down its sending side counts as gone, as in Go's net/http."""
+        """Who shut down its sending side counts as gone, as in Go's net/http; not in tunnels."""
+        if self._tunnel:
+            rest, self._buffer = self._buffer, b""
+            self._tunnel.client_ended(rest)
+            return self.transport.can_write_eof()
         if self._exchange:
             self.transport.abort()
         return False
@@ -122,6 +127,11 @@ class Client(Peer):
             self.transport.abort()
         else:
             self.transport.close()
+
+    def recheck(self) -> None:
+        """Tokens have changed: a tunnel, which may never end by itself, ends with its token."""
+        if self._tunnel and not self._gate.entrance.stands(self._tunnel.request):
+            self.close()
 
     # Called by the entrance; `fail` too.
 
@@ -231,13 +241,20 @@ class Client(Peer):
         self._admitted = admitted
         self.body_limit = gate.entrance.body(admitted)
         parts = (self, request, gate.pool, gate.authority, gate.loop)
-        if admitted.models is None:
-            self._exchange = Exchange(*parts)
-        else:
+        if admitted.models is not None:
             self._exchange = Inspection(*parts, admitted=admitted)
+        elif accept := websocket.asked(request):
+            self._exchange = Tunnel(*parts, accept=accept)
+        else:
+            self._exchange = Exchange(*parts)
         self._queued = turn is Turn.LATER
         if not self._queued:
             self._exchange.begin()
+
+    @property
+    def _tunnel(self) -> Tunnel | None:
+        exchange = self._exchange
+        return exchange if isinstance(exchange, Tunnel) and exchange.open else None
 
     def _answer(self, own: Own, request: Request) -> None:
         close = self._closes(request)
@@ -293,7 +310,7 @@ class Client(Peer):
         pending = self.transport.get_write_buffer_size()
         if pending and (self.full or not self._exchange):
             return "write", pending
-        if self._exchange and not self._queued and self._exchange.wants_body:
+        if self._exchange and not (self._queued or self._tunnel) and self._exchange.wants_body:
             return "body", self._exchange.upload.received // BODY_STEP
         return None
 

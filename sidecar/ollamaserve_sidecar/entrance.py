@@ -84,6 +84,12 @@ class Entrance:
             return verdict, entered
         return Refused(entered, verdict.token, verdict.label)
 
+    def stands(self, request: Request) -> bool:
+        """Whether a request that became a tunnel would be let in again."""
+        live = self._live
+        verdict = admit(request, live.tokens, live.signers, time.time())
+        return isinstance(verdict, Admitted) and verdict.models is None
+
     def _answer(self, request: Request) -> Own | None:
         """A preflight and a load balancer's probe are answered here."""
         config = self._live.config

@@ -82,6 +82,7 @@ class Gate:
         self._listen = config.listen
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        live.on_change.append(self.recheck)
 
     async def start(self) -> None:
         """Raises OSError where GATE_LISTEN can't be bound, WireError without aiohttp's C parser."""
@@ -132,6 +133,10 @@ class Gate:
                     await self._empty.wait()
         for client in list(self.clients):
             client.transport.abort()
+
+    def recheck(self) -> None:
+        for client in list(self.clients):
+            client.recheck()
 
     def leave(self, client: Client) -> None:
         self.clients.discard(client)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ollamaserve_sidecar.config import Upstream
 
 CONNECT_TIMEOUT = 5.0
+PARTING = 5.0
+"""Seconds in which the last bytes of a tunnel may still be taken."""
 IDLE_LIMIT = 1024
 
 
@@ -33,14 +35,18 @@ class Exchange(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """One connection. `sink` takes each read while an exchange owns it; `full` is backpressure."""
+    """One connection. `sink` takes each read while an exchange owns it; `full` is backpressure.
 
-    __slots__ = ("_held", "_pool", "exchange", "full", "reused", "sink", "transport")
+    `ended` is told that Ollama's side sends no more, and says whether it may still be sent to.
+    """
+
+    __slots__ = ("_held", "_pool", "ended", "exchange", "full", "reused", "sink", "transport")
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self.exchange: Exchange | None = None
         self.sink: Callable[[bytes], None] = self._unasked
+        self.ended: Callable[[], bool] = _not_a_tunnel
         self.full = self._held = False
         self.reused = False
         self.transport: asyncio.Transport
@@ -55,6 +61,17 @@ class Connection(asyncio.Protocol):
             self.go_on()
             self._pool.keep(self)
         else:
+            self.transport.abort()
+
+    def part(self) -> None:
+        """A tunnel is over: what was sent still arrives, and the connection ends."""
+        self.exchange, self.ended = None, _not_a_tunnel
+        self.sink = _ignored
+        self.transport.close()
+        asyncio.get_running_loop().call_later(PARTING, self._abort)
+
+    def _abort(self) -> None:
+        if self in self._pool.open:  # asyncio can't abort what has closed by itself
             self.transport.abort()
 
     def hold(self) -> None:
@@ -80,6 +97,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.sink(data)
 
+    def eof_received(self) -> bool:
+        return self.ended()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._pool.forget(self)
         self._pool.open.discard(self)
@@ -96,6 +116,14 @@ class Connection(asyncio.Protocol):
         self.full = False
         if self.exchange:
             self.exchange.upstream_drained()
+
+
+def _not_a_tunnel() -> bool:
+    return False
+
+
+def _ignored(_: bytes) -> None:
+    """A tunnel's bytes that nobody is there to read."""
 
 
 class Pool:

@@ -1,6 +1,7 @@
-"""The rig of the gate's tests, in each event loop that the gate runs on."""
+"""The rig of the gate's tests, in each event loop that the gate runs on, without and with TLS."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from component.gate.certificates import mount, pair
 from component.gate.rig import TOKEN, Rig, Upstream, open_gate
 
 
@@ -15,9 +17,31 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
     return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
 
 
-@pytest.fixture
-async def rig() -> AsyncIterator[Rig]:
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a certificate for 127.0.0.1 and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    mount(folder, *pair("gate"))
+    return folder
+
+
+@pytest.fixture(params=["plain", "tls"])
+async def rig(request: pytest.FixtureRequest, certificate: Path) -> AsyncIterator[Rig]:
     """A gate whose one token has full access."""
+    environ = {
+        "GATE_TLS_CERT": str(certificate / "tls.crt"),
+        "GATE_TLS_KEY": str(certificate / "tls.key"),
+    }
+    encrypted = request.param == "tls"
+    async with opened(AUTH_TOKEN=TOKEN, **(environ if encrypted else {})) as rig:
+        if encrypted:
+            rig.tls = ssl.create_default_context(cafile=certificate / "tls.crt")
+        yield rig
+
+
+@pytest.fixture
+async def plain() -> AsyncIterator[Rig]:
+    """The same, without TLS, for what TLS doesn't have: half-closed connections."""
     async with opened(AUTH_TOKEN=TOKEN) as rig:
         yield rig
 

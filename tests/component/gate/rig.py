@@ -5,6 +5,7 @@ parser that shares no code with the gate's, reads the answers.
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -53,7 +54,8 @@ class Connection:
 
     def abort(self) -> None:
         transport: asyncio.WriteTransport = self.writer.transport
-        transport.abort()
+        if not transport.is_closing():
+            transport.abort()
 
 
 @dataclass
@@ -171,19 +173,23 @@ class Metrics:
 
 @dataclass
 class Rig:
-    """The gate with what is around it, and every connection that a test has made."""
+    """The gate with what is around it, and every connection that a test has made.
+
+    `tls` is what clients speak to the door with, None where it is plain.
+    """
 
     gate: Gate
     upstream: Upstream
     drain: Drain
     metrics: Metrics
     live: reload.Live
+    tls: ssl.SSLContext | None = None
     clients: list[Client] = field(default_factory=list)
 
     async def connect(self) -> Client:
         async with asyncio.timeout(PATIENCE):
             reader, writer = await asyncio.open_connection(
-                "127.0.0.1", self.gate.port, limit=1 << 26
+                "127.0.0.1", self.gate.port, limit=1 << 26, ssl=self.tls
             )
         client = Client(reader, writer)
         self.clients.append(client)
