@@ -70,10 +70,21 @@ cluster-down: venv ## take it down, leaving nothing of it (ARGS="--name demo")
 clean: venv ## remove every local cluster and image; says what it keeps
 	$(PY) -m ollamaserve_dev clean
 
+# The gate is measured with what runs it and what draws the plots, and nothing else.
+BENCH := $(OLLAMASERVE_CACHE)/venv-bench-$(shell cat requirements/bench.txt <($(PYTHON) --version) | sha256sum | cut -c1-12)
+$(BENCH)/.complete:
+	@echo "==> virtual environment of the bench: $(BENCH)"
+	@rm -rf $(BENCH) && mkdir -p $(OLLAMASERVE_CACHE) && $(PYTHON) -m venv $(BENCH)
+	@$(BENCH)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@touch $@
+
+bench-gate: $(BENCH)/.complete ## the gate against nginx + Lua and others, 15 minutes (ARGS=--quick for a look)
+	$(BENCH)/bin/python -m bench.gate $(ARGS)
+
 bench-operator: venv ## the operator against a plain writer, 1,000 resources (ARGS="--resources 100 --out /tmp")
 	$(PY) -m bench.operator $(ARGS)
 
 coverage: venv ## branch coverage of what needs no cluster
 	$(PY) -m pytest --cov --cov-report=term tests/unit tests/contract tests/component $(ARGS)
 
-.PHONY: bench-operator coverage install help venv check format lock install-yaml docs test demo demo-down images standalone cluster-up cluster-down clean
+.PHONY: bench-gate bench-operator coverage install help venv check format lock install-yaml docs test demo demo-down images standalone cluster-up cluster-down clean

@@ -18,6 +18,7 @@ LOCKS = {
         "--group=check",
         "--group=test",
     ],
+    "bench.txt": ["sidecar/pyproject.toml", "dev/pyproject.toml", "--group=bench"],
 }
 
 

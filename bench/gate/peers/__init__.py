@@ -1,0 +1,1 @@
+"""The programs that stand between load generator and upstream, each started the same way."""

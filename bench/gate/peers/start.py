@@ -1,0 +1,111 @@
+"""How each peer is started: its command, its configuration, its environment."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.request import urlopen
+
+from bench.gate.load import TOKEN
+from bench.gate.peers.names import DIRECT, GATE, GATE_ASYNCIO, NGINX, NGINX_LOGGED, PLAIN
+from bench.gate.process import Process, free_port, running
+from ollamaserve_dev import cache, debian
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+HERE = Path(__file__).parent
+LOGGED = """
+        access_log {folder}/access.log combined;
+        log_by_lua_block {
+            local counters = ngx.shared.counters
+            counters:incr(ngx.var.request_method .. ngx.var.uri .. ngx.status, 1, 0)
+        }
+"""
+# More than any row has under way at once: no peer is to queue or refuse. Blobs need `manage`.
+GATE_CONFIG = {
+    "tokens": {"AUTH_TOKEN": {"access": "manage"}},
+    "limits": {"concurrentRequests": 4096, "connections": 8192},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A proxy that listens; `process` is None where nothing is between. `scrape` is its metrics."""
+
+    name: str
+    port: int
+    process: Process | None = None
+    scrape: Callable[[], None] | None = None
+
+
+@contextmanager
+def peer(name: str, upstream: int, folder: Path) -> Iterator[Peer]:
+    if name == DIRECT:
+        yield Peer(DIRECT, upstream)
+        return
+    own, port, status = folder / name, free_port(), free_port()
+    own.mkdir()
+    command, environ = _command(name, own, port, upstream, status)
+    with running(command, port, environ, own / "log") as process:
+        scrape = _scraper(status) if name in (GATE, GATE_ASYNCIO) else None
+        yield Peer(name, port, process, scrape)
+
+
+def _command(
+    name: str, folder: Path, port: int, upstream: int, status: int
+) -> tuple[list[str | Path], dict[str, str]]:
+    if name in (NGINX, NGINX_LOGGED):
+        return _nginx(folder, port, upstream, logged=name == NGINX_LOGGED), {}
+    if name == PLAIN:
+        return [sys.executable, HERE / "plain.py", str(port), str(upstream), TOKEN], {}
+    environ = _pod(folder, port, upstream, status)
+    if name == GATE:
+        return [sys.executable, "-m", "ollamaserve_sidecar", "serve"], environ
+    return [sys.executable, HERE / "variants.py", name.removeprefix("gate-")], environ
+
+
+def _nginx(folder: Path, port: int, upstream: int, *, logged: bool) -> list[str | Path]:
+    debian.need("the bench", "nginx", "libnginx-mod-http-lua")
+    values = {
+        "logged": LOGGED if logged else "",
+        "modules": "/usr/lib/nginx/modules",
+        "folder": folder,
+        "port": port,
+        "upstream": upstream,
+        "token": TOKEN,
+    }
+    text = (HERE / "nginx.conf").read_text()
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", str(value))
+    (folder / "nginx.conf").write_text(text)
+    return ["nginx", "-p", folder, "-c", folder / "nginx.conf", "-g", "daemon off; user root;"]
+
+
+def _pod(folder: Path, port: int, upstream: int, status: int) -> dict[str, str]:
+    """What the operator gives the gate's container."""
+    tokens = folder / "tokens"
+    tokens.mkdir()
+    (tokens / "AUTH_TOKEN").write_text(TOKEN)
+    (folder / "gate.json").write_text(json.dumps(GATE_CONFIG))
+    return {
+        "GATE_LISTEN": f"127.0.0.1:{port}",
+        "GATE_STATUS_LISTEN": f"127.0.0.1:{status}",
+        "GATE_UPSTREAM": f"http://127.0.0.1:{upstream}",
+        "GATE_TOKENS_DIR": str(tokens),
+        "GATE_CONFIG": str(folder / "gate.json"),
+        "PYTHONPATH": str(cache.CHECKOUT / "sidecar"),
+        "PYTHONDONTWRITEBYTECODE": "",
+    }
+
+
+def _scraper(port: int) -> Callable[[], None]:
+    def scrape() -> None:
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            answer.read()
+
+    return scrape

@@ -1,0 +1,43 @@
+"""The gate in two forms that no pod has: `bare`, and with everything but on asyncio's own loop.
+
+Run by itself: `variants.py bare|asyncio`, configured by the environment as the gate is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+import uvloop
+
+from ollamaserve_sidecar import config, reload, serve
+from ollamaserve_sidecar.gate import Gate
+
+
+class Nothing:
+    """No drain, no metrics: authentication and policy are what is left."""
+
+    draining = False
+
+    def entered(self) -> None: ...
+
+    def left(self) -> None: ...
+
+    def request(self, token: str, route: str, status: int, seconds: float) -> None: ...
+
+    def upstream_error(self, kind: str) -> None: ...
+
+
+async def bare() -> None:
+    parsed = config.load(os.environ)
+    nothing = Nothing()
+    await Gate(parsed, reload.Live(parsed), nothing, nothing).start()
+    await asyncio.get_running_loop().create_future()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "bare":
+        uvloop.run(bare())
+    else:
+        sys.exit(asyncio.run(serve.command(os.environ)))
