@@ -54,11 +54,12 @@ def build(chosen: Config, found: Connection, polls: aiohttp.ClientSession) -> Pa
         cluster=cluster,
         reports=Reports(polls, count=metrics.polled),
         images=Images(chosen.gate_image, chosen.ollama_image, chosen.ollama_rocm_image),
+        home=chosen.home,
         again=queue.add,
         timed=metrics.reconciled,
         judged=metrics.judged,
     )
-    sweep = Sweep(cluster, cache, chosen.watch_namespace, queue.add)
+    sweep = Sweep(cluster, cache, chosen.watch_namespaces, queue.add)
     metrics.follow("queue_depth", "Resources that wait for a worker", queue.depth)
     metrics.follow("queue_oldest_seconds", "How long the oldest of them waits", queue.oldest)
     metrics.follow("cached_objects", "Objects held in the cache", lambda: len(cache))
@@ -75,7 +76,7 @@ async def operate(chosen: Config) -> None:
         await parts.sweep.fill()
         for key in parts.cache.resources():
             parts.queue.add(key)
-        logger.info("watching %s", chosen.watch_namespace or "every namespace")
+        logger.info("watching %s", ", ".join(chosen.watch_namespaces) or "every namespace")
         await stack.enter_async_context(_served(chosen, parts))
         await _run(chosen, parts)
 
@@ -91,8 +92,8 @@ async def _run(chosen: Config, parts: Parts) -> None:
         await kopf.operator(
             registry=registry,
             settings=tuning.settings(),
-            clusterwide=not chosen.watch_namespace,
-            namespaces=[chosen.watch_namespace] if chosen.watch_namespace else [],
+            clusterwide=not chosen.watch_namespaces,
+            namespaces=chosen.watch_namespaces,
         )
         queue.cancel()
         sweep.cancel()

@@ -45,6 +45,8 @@ class Cache:
         self._refs: dict[Key, set[Ref]] = {}
         self._gone: dict[str, int] = {}
         """The versions at which objects were seen to go, by uid; the latest GONE_LIMIT of them."""
+        self.offered: frozenset[str] = frozenset()
+        """Those of `kinds.OPTIONAL`, by name, that this cluster has, as `sweep` found them last."""
 
     def put(self, body: Mapping[str, Any]) -> Key | None:
         """Keep a body; the resource that it changes, or None where it is old news or nobody's."""

@@ -114,7 +114,8 @@ class Cluster:
     ) -> AsyncIterator[Page]:
         """Every object of the kind; of the children's kinds only those with our label.
 
-        No page at all where the cluster doesn't have an optional kind. A list that has expired in the middle raises Outdated: begin again.
+        No page at all where the cluster doesn't have an optional kind. A list that has expired in
+        the middle raises Outdated: begin again.
         """
         selector = {} if kind is kinds.OLLAMA_SERVE else {"labelSelector": names.OWNED_SELECTOR}
         query = {"limit": str(PAGE)} | selector

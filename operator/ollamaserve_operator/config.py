@@ -3,8 +3,13 @@
 Whatever is missing or malformed is said in one line that names the variable and the remedy.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from ollamaserve_operator import names
+
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123, "label"
 
 
 class ConfigError(Exception):
@@ -13,12 +18,16 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`watch_namespace` empty: cluster-wide. `api_server` empty: as the kubeconfig says."""
+    """`watch_namespaces` empty: cluster-wide. `api_server` empty: as the kubeconfig says.
+
+    `home` is the namespace of the operator's own pods, which policies let through to 7861.
+    """
 
     gate_image: str
     ollama_image: str
     ollama_rocm_image: str
-    watch_namespace: str = ""
+    watch_namespaces: tuple[str, ...] = ()
+    home: str = names.HOME
     api_server: str = ""
     listen_host: str | None = None
     listen_port: int = 8080
@@ -31,7 +40,8 @@ def read(environ: Mapping[str, str]) -> Config:
         gate_image=_image(environ, "GATE_IMAGE"),
         ollama_image=_image(environ, "OLLAMA_IMAGE"),
         ollama_rocm_image=_image(environ, "OLLAMA_ROCM_IMAGE"),
-        watch_namespace=environ.get("WATCH_NAMESPACE", "").strip(),
+        watch_namespaces=_namespaces(environ.get("WATCH_NAMESPACE", "")),
+        home=environ.get("POD_NAMESPACE") or names.HOME,
         api_server=_api_server(environ),
         listen_host=host,
         listen_port=port,
@@ -45,6 +55,18 @@ def _image(environ: Mapping[str, str], name: str) -> str:
     if any(letter.isspace() for letter in value):
         raise ConfigError(f"{name} is {value!r}: an image name holds no white space")
     return value
+
+
+def _namespaces(value: str) -> tuple[str, ...]:
+    """Names with commas between them, each once, in the order given."""
+    found = tuple(dict.fromkeys(name for part in value.split(",") if (name := part.strip())))
+    for name in found:
+        if not _NAMESPACE.fullmatch(name):
+            raise ConfigError(
+                f"WATCH_NAMESPACE has {name!r}: write names of namespaces with commas between "
+                "them, or nothing for all"
+            )
+    return found
 
 
 def _listen(value: str) -> tuple[str | None, int]:

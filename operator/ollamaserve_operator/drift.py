@@ -20,7 +20,8 @@ _MERGED_BY = {
     "volumeMounts": "mountPath",
     "volumes": "name",
 }
-_WHOLE = frozenset({"nodeSelector", "selector"})
+_WHOLE = frozenset({"matchLabels", "nodeSelector", "podSelector", "selector"})
+_EXACT = frozenset({"egress", "ingress"})  # rules of a policy: a field more is another rule
 _QUANTITIES = frozenset({"limits", "requests"})
 
 
@@ -29,6 +30,8 @@ def covers(observed: Any, wanted: Any, *, field: str = "", inside: str = "") -> 
     if not wanted and observed is None:
         return True  # an empty value is as good as an absent one: the API server drops it
     match wanted:
+        case _ if field in _EXACT:
+            observed, wanted = _plain(observed), _plain(wanted)
         case Mapping():
             if not isinstance(observed, Mapping) or (field in _WHOLE and observed.keys() - wanted):
                 return False
@@ -45,7 +48,22 @@ def covers(observed: Any, wanted: Any, *, field: str = "", inside: str = "") -> 
 
 def _list_covers(observed: Sequence[Any], wanted: Sequence[Any], field: str) -> bool:
     key = _MERGED_BY.get(field)
-    if key is not None:
+    if key is not None and all(isinstance(item, Mapping) and key in item for item in wanted):
         there = {item.get(key): item for item in observed}
         return all(covers(there.get(item[key]), item) for item in wanted)
     return len(observed) == len(wanted) and all(map(covers, observed, wanted))
+
+
+def _plain(rules: Any) -> Any:
+    """Without what the API server drops: empty lists and nulls, an empty `matchLabels`."""
+    match rules:
+        case Mapping():
+            slim = {key: _plain(value) for key, value in rules.items()}
+            return {
+                key: value
+                for key, value in slim.items()
+                if value not in (None, []) and not (key == "matchLabels" and value == {})
+            }
+        case list() | tuple():
+            return [_plain(rule) for rule in rules]
+    return rules

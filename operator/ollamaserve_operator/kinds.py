@@ -24,6 +24,8 @@ class Verb(StrEnum):
 
 _SEEN = frozenset({Verb.LIST, Verb.WATCH})
 _OWNED = _SEEN | {Verb.GET, Verb.CREATE, Verb.PATCH}
+_DISPENSABLE = _OWNED | {Verb.DELETE}  # what the spec may no longer want, and no user keeps
+_OPTIONAL = _DISPENSABLE - {Verb.WATCH}  # kopf can't watch what may not be there
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,30 @@ CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps", _OWNED)
 PERSISTENT_VOLUME_CLAIM = Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims", _OWNED)
 SERVICE = Kind("Service", "", "v1", "services", _OWNED)
 DEPLOYMENT = Kind("Deployment", "apps", "v1", "deployments", _OWNED)
-JOB = Kind("Job", "batch", "v1", "jobs", _OWNED | {Verb.DELETE})
+JOB = Kind("Job", "batch", "v1", "jobs", _DISPENSABLE)
+NETWORK_POLICY = Kind("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies", _DISPENSABLE)
+INGRESS = Kind("Ingress", "networking.k8s.io", "v1", "ingresses", _DISPENSABLE)
+POD_DISRUPTION_BUDGET = Kind(
+    "PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets", _DISPENSABLE
+)
+HTTP_ROUTE = Kind("HTTPRoute", "gateway.networking.k8s.io", "v1", "httproutes", _OPTIONAL)
+POD_MONITOR = Kind("PodMonitor", "monitoring.coreos.com", "v1", "podmonitors", _OPTIONAL)
 POD = Kind("Pod", "", "v1", "pods", _SEEN)
 EVENT = Kind("Event", "events.k8s.io", "v1", "events", frozenset({Verb.CREATE}))
 
-CHILDREN = (SECRET, CONFIG_MAP, PERSISTENT_VOLUME_CLAIM, SERVICE, DEPLOYMENT, JOB)
+CHILDREN = (
+    SECRET,
+    CONFIG_MAP,
+    PERSISTENT_VOLUME_CLAIM,
+    SERVICE,
+    DEPLOYMENT,
+    JOB,
+    NETWORK_POLICY,
+    POD_DISRUPTION_BUDGET,
+    INGRESS,
+)
+OPTIONAL = (HTTP_ROUTE, POD_MONITOR)  # children too, where the cluster has their CRDs
 LABELLED = (*CHILDREN, POD)
 WATCHED = (OLLAMA_SERVE, *LABELLED)
-ALL = (*WATCHED, EVENT)
+ALL = (*WATCHED, *OPTIONAL, EVENT)
 BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in ALL}

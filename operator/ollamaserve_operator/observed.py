@@ -4,9 +4,10 @@
 makes the facts that `manifests`, `plan` and `status` decide on; those rooms see no raw event.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from ollamaserve_operator import names, pod
@@ -22,6 +23,14 @@ _SINGLE = {
     "PersistentVolumeClaim": ("pvc", names.persistent_volume_claim),
     "Deployment": ("deployment", names.deployment),
     "Service": ("service", names.service),
+}
+# Children that nothing asks for by name: what is wanted of them, and that alone, is compared.
+_OTHERS: Mapping[str, tuple[Callable[[str], str], ...]] = {
+    "NetworkPolicy": tuple(partial(names.network_policy, component=c) for c in names.Component),
+    "PodDisruptionBudget": (names.pod_disruption_budget,),
+    "Ingress": (names.ingress,),
+    "HTTPRoute": (names.http_route,),
+    "PodMonitor": (names.pod_monitor,),
 }
 
 
@@ -70,7 +79,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """`reports` are keyed by pod name; `at` is when all this was seen (timezone-aware)."""
+    """`reports` are keyed by pod name; `at` is when all this was seen (timezone-aware).
+
+    `offered` are those of `kinds.OPTIONAL`, by name, that this cluster has.
+    """
 
     at: datetime
     secret: Child | None = None
@@ -79,13 +91,16 @@ class Observed:
     deployment: Child | None = None
     service: Child | None = None
     jobs: tuple[Job, ...] = ()
+    others: tuple[Child, ...] = ()
     pods: tuple[Pod, ...] = ()
+    offered: frozenset[str] = frozenset()
     reports: Mapping[str, GateReport] = field(default_factory=dict)
 
     @property
     def children(self) -> tuple[Child, ...]:
         single = (self.secret, self.config_map, self.pvc, self.deployment, self.service)
-        return (*(c for c in single if c is not None), *(job.child for job in self.jobs))
+        found = (child for child in single if child is not None)
+        return (*found, *(job.child for job in self.jobs), *self.others)
 
     def of(self, component: names.Component) -> tuple[Pod, ...]:
         """The pods of a component that aren't going away, oldest first."""
@@ -111,6 +126,7 @@ def observe(
     *,
     at: datetime,
     reports: Mapping[str, GateReport] | None = None,
+    offered: frozenset[str] = frozenset(),
 ) -> Observed:
     """The facts in the bodies of one resource's children and pods, each with its `kind`.
 
@@ -118,6 +134,7 @@ def observe(
     """
     single: dict[str, Child] = {}
     jobs: list[Job] = []
+    others: list[Child] = []
     pods: list[Pod] = []
     for body in map(slim, bodies):
         match body["kind"]:
@@ -125,15 +142,21 @@ def observe(
                 pods.append(pod.pod(body))
             case "Job":
                 jobs.append(_job(body))
-            case kind:
+            case kind if kind in _SINGLE:
                 field_name, named = _SINGLE[kind]
                 if body["metadata"]["name"] == named(names.instance(body)):
                     single[field_name] = _child(body)
+            case kind:
+                instance = names.instance(body)
+                if body["metadata"]["name"] in {named(instance) for named in _OTHERS[kind]}:
+                    others.append(_child(body))
     return Observed(
         at=at,
         **single,
         jobs=tuple(sorted(jobs, key=lambda job: (job.attempt, job.child.name))),
+        others=tuple(others),
         pods=tuple(sorted(pods, key=lambda each: (each.created, each.name))),
+        offered=offered,
         reports=reports or {},
     )
 

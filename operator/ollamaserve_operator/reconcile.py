@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ollamaserve_operator import api, manifests, observed, plan, status
+from ollamaserve_operator import api, manifests, names, observed, plan, status
 from ollamaserve_operator.api import Invalid, OllamaServe
 from ollamaserve_operator.cache import Cache, Key, Ref
 from ollamaserve_operator.cluster import Cluster
@@ -37,6 +37,7 @@ class Reconciler:
         cluster: Cluster,
         reports: Reports,
         images: Images,
+        home: str = names.HOME,
         again: Callable[[Key], None],
         timed: Callable[[str, float], None] = lambda *_: None,
         judged: Callable[[Key, tuple[str, str] | None], None] = lambda *_: None,
@@ -48,6 +49,7 @@ class Reconciler:
         self._refused: dict[Key, frozenset[tuple[str, str, type[Exception]]]] = {}
         self._reports = reports
         self._images = images
+        self._home = home
         self._again = again
         self._timed = timed
         self._judged = judged
@@ -83,7 +85,8 @@ class Reconciler:
         return min(delay, CONFLICT) if conflict else delay
 
     def _observe(self, key: Key) -> Observed:
-        seen = observed.observe(self._cache.bodies(key), at=self._clock())
+        bodies, offered = self._cache.bodies(key), self._cache.offered
+        seen = observed.observe(bodies, at=self._clock(), offered=offered)
         reports = self._reports.of(seen.pods, lambda: self._again(key))
         return replace(seen, reports=reports)
 
@@ -96,7 +99,8 @@ class Reconciler:
         vain: dict[Ref, StepFailure | None] = {}
         for _ in range(ROUNDS):
             seen = self._observe(key)
-            steps = plan.plan(manifests.children(serve, self._images, seen), seen, serve)
+            wanted = manifests.children(serve, self._images, seen, self._home)
+            steps = plan.plan(wanted, seen, serve)
             fresh = [step for step in steps if address(key, step) not in vain]
             if not fresh:
                 break

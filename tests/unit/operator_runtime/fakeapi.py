@@ -104,7 +104,12 @@ class FakeApi:
 
     def _list(self, call: Call) -> Answer:
         plural = call.path.rsplit("/", 1)[1]
-        items = [body for path, body in self.objects.items() if path.split("/")[-2] == plural]
+        within = f"{call.path}/" if "/namespaces/" in call.path else ""
+        items = [
+            body
+            for path, body in self.objects.items()
+            if path.split("/")[-2] == plural and path.startswith(within)
+        ]
         if "labelSelector" in call.query:
             key, _, value = call.query["labelSelector"].partition("=")
             items = [i for i in items if (i["metadata"].get("labels") or {}).get(key) == value]

@@ -16,13 +16,15 @@ def test_the_images_are_enough() -> None:
 def test_every_variable_arrives() -> None:
     """docs/architecture.md, "Images and their environment"."""
     more = {
-        "WATCH_NAMESPACE": "team-a",
+        "WATCH_NAMESPACE": "team-a, team-b,team-a",
+        "POD_NAMESPACE": "operators",
         "KUBERNETES_SERVICE_HOST": "fd00::1",
         "KUBERNETES_SERVICE_PORT": "6443",
         "OPERATOR_LISTEN": "[::1]:9000",
     }
     expected = Config(
-        "gate:1", "ollama:1", "ollama:1-rocm", "team-a", "https://[fd00::1]:6443", "::1", 9000
+        *("gate:1", "ollama:1", "ollama:1-rocm", ("team-a", "team-b"), "operators"),
+        *("https://[fd00::1]:6443", "::1", 9000),
     )
     assert config.read(IMAGES | more) == expected
 
@@ -33,6 +35,7 @@ def test_every_variable_arrives() -> None:
         ({"GATE_IMAGE": ""}, "GATE_IMAGE is not set: set it to an image"),
         ({"OLLAMA_IMAGE": "  "}, "OLLAMA_IMAGE is not set"),
         ({"OLLAMA_ROCM_IMAGE": "a b"}, "OLLAMA_ROCM_IMAGE is 'a b'"),
+        ({"WATCH_NAMESPACE": "team-a Team-B"}, "WATCH_NAMESPACE has 'team-a Team-B': write names"),
         ({"OPERATOR_LISTEN": "8080"}, "OPERATOR_LISTEN is '8080': write host:port"),
         ({"OPERATOR_LISTEN": ":x"}, "OPERATOR_LISTEN is ':x'"),
         ({"OPERATOR_LISTEN": ":70000"}, "OPERATOR_LISTEN is ':70000'"),

@@ -26,7 +26,10 @@ from unit.operator_runtime.fakeapi import Answer, Body, Call, FakeApi, refusal, 
 
 LLAMA = Key("team-a", "llama")
 HOME = kinds.OLLAMA_SERVE.path(*LLAMA)
-CHILDREN = sorted(["Secret", "ConfigMap", "PersistentVolumeClaim", "Service", "Deployment", "Job"])
+CHILDREN = sorted(
+    ["Secret", "ConfigMap", "PersistentVolumeClaim", "Service", "Deployment", "Job"]
+    + ["NetworkPolicy"] * 2
+)
 IMAGES = Images(gate="gate:1", ollama="ollama:1", ollama_rocm="ollama:1-rocm")
 
 
