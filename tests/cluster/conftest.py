@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
-from cluster.life import ACCOUNT, REPOSITORY, SYSTEM, Operator
-from ollamaserve_dev import clusters
+from ollamaserve_dev import clusters, localoperator
 from ollamaserve_dev.clusters import fakenodes
 from ollamaserve_dev.kubectl import Kubectl
+from ollamaserve_dev.localoperator import LocalOperator
 
 GPU_NODE = fakenodes.FakeNode(
     "gpu-0",
@@ -34,31 +33,18 @@ def control_plane() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def operator(control_plane: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+def operator(
+    control_plane: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalOperator]:
     """deploy/install.yaml is applied; the process has the ServiceAccount's token and no other."""
-    admin = Kubectl(control_plane, SYSTEM)
-    admin.run(
-        "apply",
-        "--server-side",
-        "--force-conflicts",
-        f"--filename={REPOSITORY / 'deploy/install.yaml'}",
-    )
-    admin.run("wait", "--for=condition=Established", "crd/ollamaserves.ollamaserve.dev")
-    token = admin.run("create", "token", ACCOUNT, "--duration=2h").strip()
-    config = yaml.safe_load(control_plane.read_text())
-    for user in config["users"]:
-        user["user"] = {"token": token}
-    folder = tmp_path_factory.mktemp("operator")
-    kubeconfig = folder / "kubeconfig"
-    kubeconfig.write_text(yaml.safe_dump(config))
-    found = Operator(kubeconfig, folder / "log")
+    found = localoperator.installed(Kubectl(control_plane), tmp_path_factory.mktemp("operator"))
     found.start()
     yield found
     found.stop()
 
 
 @pytest.fixture
-def team(control_plane: Path, operator: Operator) -> Iterator[Kubectl]:
+def team(control_plane: Path, operator: LocalOperator) -> Iterator[Kubectl]:
     """A namespace of its own under Pod Security `restricted`."""
     name = f"team-{secrets.token_hex(3)}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}

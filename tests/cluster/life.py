@@ -1,29 +1,14 @@
-"""The operator as a process, and what tests ask of a team's namespace.
+"""What the tests of this folder apply to a team's namespace, and ask of it."""
 
-It is started as in a pod, with the rights that it has there: its token is that of the
-ServiceAccount of deploy/install.yaml, so a verb that the ClusterRole lacks is found here.
-"""
-
-import os
-import re
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ollamaserve_dev.kubectl import Kubectl, until
+from ollamaserve_dev.localoperator import LocalOperator
 
 Body = dict[str, Any]
 
-REPOSITORY = Path(__file__).parents[2]
-SYSTEM, ACCOUNT = "ollamaserve-system", "ollamaserve-operator"
-IMAGES = {"GATE_IMAGE": "gate:1", "OLLAMA_IMAGE": "ollama:1", "OLLAMA_ROCM_IMAGE": "ollama:1-rocm"}
 SINGLE = {
     "secret": "llama-auth",
     "configmap": "llama-gate",
@@ -31,82 +16,6 @@ SINGLE = {
     "service": "llama",
     "deployment": "llama",
 }
-CALL = re.compile(r"^ollamaserve_operator_api_calls_total\{(.*)\} (.*)$", re.MULTILINE)
-LABEL = re.compile(r'(\w+)="([^"]*)"')
-
-
-@dataclass
-class Operator:
-    """The process, and what it tells on its port."""
-
-    kubeconfig: Path
-    log: Path
-    port: int = 0
-    process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = found.getsockname()[1]
-        environment = {
-            "KUBECONFIG": os.fspath(self.kubeconfig),
-            "OPERATOR_LISTEN": f"127.0.0.1:{self.port}",
-            "PYTHONPATH": os.fspath(REPOSITORY / "operator"),
-        }
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                (sys.executable, "-m", "ollamaserve_operator"),
-                env=IMAGES | environment,
-                stdout=log,
-                stderr=log,
-            )
-        until("the operator answers /livez", self.alive, seconds=30)
-
-    def alive(self) -> bool:
-        assert self.process is not None
-        assert self.process.poll() is None, self.log.read_text()[-2000:]
-        try:
-            return self._get("/livez") == "ok"
-        except OSError:
-            return False
-
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        if self.process is not None:
-            self.process.send_signal(number)
-            self.process.wait(timeout=15)
-            self.process = None
-
-    def calls(self) -> dict[tuple[str, str], float]:
-        """How often each verb was used on each kind."""
-        found: dict[tuple[str, str], float] = {}
-        for labels, count in CALL.findall(self._get("/metrics")):
-            label = dict(LABEL.findall(labels))
-            key = label["verb"], label["kind"]
-            found[key] = found.get(key, 0) + float(count)
-        return found
-
-    def writes(self) -> float:
-        return sum(n for (verb, _), n in self.calls().items() if verb not in {"list", "get"})
-
-    def looks(self) -> float:
-        """How often a resource was looked at, by whatever outcome."""
-        found = re.findall(
-            r"^ollamaserve_operator_reconcile_seconds_count\{.*\} (.*)$",
-            self._get("/metrics"),
-            re.MULTILINE,
-        )
-        return sum(map(float, found))
-
-    def gauge(self, name: str) -> float:
-        pattern = re.compile(rf"^ollamaserve_operator_{name} (.*)$", re.MULTILINE)
-        line = pattern.search(self._get("/metrics"))
-        assert line is not None, name
-        return float(line[1])
-
-    def _get(self, path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-            text: str = answer.read().decode()
-            return text
 
 
 def serve(name: str = "llama", **spec: Any) -> Body:
@@ -161,7 +70,7 @@ def jobs(team: Kubectl) -> list[Body]:
     return team.list("job", "app.kubernetes.io/instance=llama")
 
 
-def rested(operator: Operator) -> float:
+def rested(operator: LocalOperator) -> float:
     """The number of writes, once it no longer grows for longer than an unsettled look takes."""
     last, since = operator.writes(), time.monotonic()
 

@@ -14,9 +14,7 @@ import pytest
 import yaml
 
 from cluster.life import (
-    REPOSITORY,
     Body,
-    Operator,
     await_reason,
     child,
     complete,
@@ -26,7 +24,9 @@ from cluster.life import (
     seen,
     serve,
 )
+from ollamaserve_dev import install
 from ollamaserve_dev.kubectl import Kubectl, KubectlError, until
+from ollamaserve_dev.localoperator import LocalOperator
 from ollamaserve_operator import names
 
 pytestmark = pytest.mark.cluster
@@ -79,11 +79,11 @@ def end(team: Kubectl, job: Body, exit_code: int, words: Body) -> None:
     team.patch("pod", pod["metadata"]["name"], {"status": status}, "--subresource=status")
 
 
-def _looked(operator: Operator, before: float) -> bool:
+def _looked(operator: LocalOperator, before: float) -> bool:
     return operator.looks() > before
 
 
-def touched(team: Kubectl, operator: Operator, times: int = 3) -> float:
+def touched(team: Kubectl, operator: LocalOperator, times: int = 3) -> float:
     """Have the operator look at the resource so often; how many writes that cost."""
     others = partial(team.run, "get", "ollamaserve", "--all-namespaces", "--output=name")
     until("the others are gone", lambda: len(others().splitlines()) == 1, seconds=60)
@@ -99,7 +99,7 @@ def change(team: Kubectl, **spec: Any) -> None:
     team.patch("ollamaserve", "llama", {"spec": spec})
 
 
-def test_ready_pods_on_their_own_disk_need_no_poll(team: Kubectl, operator: Operator) -> None:
+def test_ready_pods_on_their_own_disk_need_no_poll(team: Kubectl, operator: LocalOperator) -> None:
     """Decision 5: twelve pods whose gates can't be reached; each is Ready, so the resource is."""
     team.apply(serve(storage={"ephemeral": {}}, replicas=12))
 
@@ -113,7 +113,7 @@ def test_ready_pods_on_their_own_disk_need_no_poll(team: Kubectl, operator: Oper
     assert touched(team, operator) == 0
 
 
-def test_settled_a_look_costs_nothing(team: Kubectl, operator: Operator) -> None:
+def test_settled_a_look_costs_nothing(team: Kubectl, operator: LocalOperator) -> None:
     """No write for what is so already, however often one looks."""
     team.apply(serve())
     await_reason(team, "Ready", "Ready")
@@ -121,7 +121,7 @@ def test_settled_a_look_costs_nothing(team: Kubectl, operator: Operator) -> None
 
 
 def test_a_refused_child_is_tried_once_a_look_and_logged_once(
-    team: Kubectl, operator: Operator
+    team: Kubectl, operator: LocalOperator
 ) -> None:
     """A quota on Services: the rest is made, the server's words are told, and then it heals."""
     team.run("create", "quota", "none", "--hard=count/services=0")
@@ -143,7 +143,7 @@ def test_a_refused_child_is_tried_once_a_look_and_logged_once(
 
 
 def test_a_pull_that_can_never_succeed_is_told_and_left_alone(
-    team: Kubectl, operator: Operator
+    team: Kubectl, operator: LocalOperator
 ) -> None:
     """Decisions 3 and 17: one Job, Ollama's words, Stalled, no loop; the annotation tries again."""
     team.apply(serve(scheduling=NOWHERE))
@@ -259,7 +259,7 @@ def _asked(team: Kubectl) -> str:
 
 
 def test_a_claim_grows_when_bound_and_a_refusal_stops_no_other_child(
-    team: Kubectl, operator: Operator, volume: Callable[[], None]
+    team: Kubectl, operator: LocalOperator, volume: Callable[[], None]
 ) -> None:
     """Decision 15: nothing is asked of an unbound claim; ExpansionNotSupported with the remedy."""
     team.apply(serve(storage=rigid("1Gi")))
@@ -343,7 +343,7 @@ def test_names_of_neighbours_never_meet(team: Kubectl) -> None:
     await_reason(team, "Ready", "Ready")
 
 
-def test_a_copy_of_a_child_changes_nothing(team: Kubectl, operator: Operator) -> None:
+def test_a_copy_of_a_child_changes_nothing(team: Kubectl, operator: LocalOperator) -> None:
     """Made from the Secret's YAML, it has our labels and owner: it is neither read nor written."""
     team.apply(serve())
     await_reason(team, "Ready", "Ready")
@@ -379,9 +379,9 @@ def test_a_key_added_and_taken_away(team: Kubectl) -> None:
     assert second["AUTH_TOKEN"] == first["AUTH_TOKEN"]
 
 
-def test_a_spec_that_is_older_than_a_rule(team: Kubectl, operator: Operator) -> None:
+def test_a_spec_that_is_older_than_a_rule(team: Kubectl, operator: LocalOperator) -> None:
     """InvalidSpec says what to change; what runs stays as it is; corrected, all is well."""
-    path = REPOSITORY / "deploy/crds/ollamaserve.yaml"
+    path = install.DEPLOY / "crds/ollamaserve.yaml"
     older = yaml.safe_load(path.read_text())
     schema = older["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     del schema["properties"]["spec"]["properties"]["models"]["x-kubernetes-validations"]

@@ -11,11 +11,8 @@ import pytest
 import yaml
 
 from cluster.life import (
-    ACCOUNT,
     SINGLE,
-    SYSTEM,
     Body,
-    Operator,
     await_reason,
     child,
     complete,
@@ -25,6 +22,7 @@ from cluster.life import (
     serve,
 )
 from ollamaserve_dev.kubectl import Kubectl, KubectlError, until
+from ollamaserve_dev.localoperator import ACCOUNT, SYSTEM, LocalOperator
 from ollamaserve_operator import kinds
 from ollamaserve_operator.kinds import Verb
 
@@ -68,7 +66,9 @@ def test_the_account_may_do_what_the_operator_does_and_delete_nothing_but_jobs(
     assert [line == "true" for line in text.splitlines()] == expected
 
 
-def test_a_resource_becomes_all_its_children_owned_by_it(team: Kubectl, operator: Operator) -> None:
+def test_a_resource_becomes_all_its_children_owned_by_it(
+    team: Kubectl, operator: LocalOperator
+) -> None:
     """Every child has the controller reference; the token is there, and in no log."""
     team.apply(serve())
     owners = {kind: child(team, kind)["metadata"]["ownerReferences"] for kind in SINGLE}
@@ -185,7 +185,9 @@ def test_a_users_service_of_the_same_name_stays_untouched(team: Kubectl) -> None
     assert child(team, "service")["metadata"]["ownerReferences"]
 
 
-def test_a_restart_of_a_settled_operator_writes_nothing(team: Kubectl, operator: Operator) -> None:
+def test_a_restart_of_a_settled_operator_writes_nothing(
+    team: Kubectl, operator: LocalOperator
+) -> None:
     """Every resource is looked at, nothing is written."""
     for number in range(3):
         team.apply(serve(f"llama-{number}"))
@@ -199,7 +201,7 @@ def test_a_restart_of_a_settled_operator_writes_nothing(team: Kubectl, operator:
 
 
 def test_killed_in_the_middle_it_finishes_in_its_next_life(
-    team: Kubectl, operator: Operator
+    team: Kubectl, operator: LocalOperator
 ) -> None:
     """SIGKILL while ten resources are being made: afterwards each has all its children."""
     team.apply(*(serve(f"llama-{number}") for number in range(10)))
@@ -209,7 +211,9 @@ def test_killed_in_the_middle_it_finishes_in_its_next_life(
     seen(team, "all children", lambda: complete(team, 10), 60)
 
 
-def test_deleting_the_resource_deletes_all_that_it_made(team: Kubectl, operator: Operator) -> None:
+def test_deleting_the_resource_deletes_all_that_it_made(
+    team: Kubectl, operator: LocalOperator
+) -> None:
     """No finalizer: garbage collection does it, and the operator makes nothing anew meanwhile."""
     team.apply(serve())
     for kind in SINGLE:
@@ -268,7 +272,7 @@ def test_suspended_it_has_no_pods_and_keeps_volume_and_token(team: Kubectl) -> N
 
 
 def test_a_namespace_that_goes_away_is_let_go_quietly(
-    team: Kubectl, operator: Operator, control_plane: Path
+    team: Kubectl, operator: LocalOperator, control_plane: Path
 ) -> None:
     """Nothing is created in it, and nothing is logged as a failure."""
     team.apply(serve())
