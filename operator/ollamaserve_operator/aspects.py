@@ -5,16 +5,15 @@ Pure, and each one by itself: none looks at another's finding.
 
 from collections.abc import Sequence
 
-from ollamaserve_operator import names, quantity, rotation
-from ollamaserve_operator.api import Ephemeral, OllamaServe
+from ollamaserve_operator import names, rotation
+from ollamaserve_operator.api import OllamaServe
 from ollamaserve_operator.errors import NameConflict, Refused, StepFailure
-from ollamaserve_operator.judgement import Finding, Status, bad, good, unknown
+from ollamaserve_operator.judgement import Finding, Status, bad, good
 from ollamaserve_operator.names import Component
-from ollamaserve_operator.observed import Child, Observed
+from ollamaserve_operator.observed import Observed
 from ollamaserve_operator.reasons import Reason
+from ollamaserve_operator.storage import CLAIM
 from ollamaserve_operator.trouble import trouble
-
-CLAIM = "PersistentVolumeClaim"
 
 
 def accepted(failures: Sequence[StepFailure]) -> Finding:
@@ -32,74 +31,6 @@ def accepted(failures: Sequence[StepFailure]) -> Finding:
                 f"the API server refuses {failure.kind} {failure.name}: {failure.error.message}",
             )
     return good(Reason.ACCEPTED, "the spec is accepted")
-
-
-def storage_ready(
-    serve: OllamaServe, observed: Observed, failures: Sequence[StepFailure]
-) -> Finding:
-    if isinstance(serve.storage, Ephemeral):
-        return good(Reason.EPHEMERAL, "models are kept on the pod's own disk")
-    refused = next(
-        (f.error for f in failures if f.kind == CLAIM and isinstance(f.error, Refused)), None
-    )
-    claim = observed.pvc
-    if refused:
-        return _refused(refused, claim, serve.storage.size)
-    if claim is None:
-        return unknown(Reason.PENDING, "the volume claim isn't there yet")
-    if claim.deleting:
-        return bad(
-            Reason.VOLUME_LOST,
-            f"{CLAIM} {claim.name} is being deleted, and goes when no pod uses it: set "
-            "spec.suspend: true until a new one is there; the models are pulled again",
-        )
-    return _claim(claim, serve.storage.size)
-
-
-def _refused(refused: Refused, claim: Child | None, wanted: str) -> Finding:
-    """Growth is what is asked of a claim that exists; another class or mode can't be given it."""
-    if claim is None:
-        return bad(
-            Reason.REFUSED, f"the API server refuses {CLAIM} {refused.name}: {refused.message}"
-        )
-    present = _requested(claim)
-    if quantity.larger(present, wanted) == present:
-        return bad(
-            Reason.REFUSED,
-            f"{CLAIM} {refused.name} is there already and can't be made as spec.storage.persistent "
-            f"asks: {refused.message}; give storageClassName and accessMode as they are in it, or "
-            "delete it (with its models) while spec.suspend is true",
-        )
-    return bad(
-        Reason.EXPANSION_NOT_SUPPORTED,
-        f"{CLAIM} {refused.name} can't grow from {present} to {wanted}: {refused.message}; set "
-        "allowVolumeExpansion: true in its storage class, or move to a new resource",
-    )
-
-
-def _requested(claim: Child) -> str:
-    return str(claim.spec.get("resources", {}).get("requests", {}).get("storage", "0"))
-
-
-def _claim(claim: Child, wanted: str) -> Finding:
-    match claim.status.get("phase"):
-        case "Bound":
-            capacity = claim.status.get("capacity", {}).get("storage", wanted)
-            growing = quantity.larger(capacity, wanted) != capacity
-            return good(
-                Reason.BOUND, f"{capacity} bound" + (f", growing to {wanted}" if growing else "")
-            )
-        case "Lost":
-            return bad(
-                Reason.VOLUME_LOST,
-                f"{CLAIM} {claim.name} has lost its volume: delete the claim to start with a new "
-                "one, the models are pulled again",
-            )
-    return bad(
-        Reason.WAITING_FOR_BINDING,
-        f"{CLAIM} {claim.name} has no volume yet: it may wait for its pod to be placed; if it "
-        f"stays so, see kubectl -n {claim.body['metadata']['namespace']} describe pvc {claim.name}",
-    )
 
 
 def available(serve: OllamaServe, observed: Observed) -> Finding:

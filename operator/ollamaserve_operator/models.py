@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ollamaserve_operator import names, pull
-from ollamaserve_operator.api import Ephemeral, Model, OllamaServe
+from ollamaserve_operator.api import Model, OllamaServe
 from ollamaserve_operator.judgement import Finding, bad, good
 from ollamaserve_operator.names import Component
 from ollamaserve_operator.observed import Job, Observed, Pod
@@ -33,7 +33,7 @@ def models_pulled(serve: OllamaServe, observed: Observed) -> Finding:
         return bad(Reason.SUSPENDED, "nothing is pulled while spec.suspend is true")
     if serve.running_replicas == 0 and not pull.pulled(serve, observed):
         return bad(Reason.SCALED_TO_ZERO, "nothing is pulled while spec.replicas is 0")
-    if isinstance(serve.storage, Ephemeral):
+    if serve.pulls_in_pod:
         return _by_reports(serve, observed)
     return _by_job(serve, observed)
 

@@ -77,6 +77,13 @@ def persistent_volume_claim(instance: str) -> str:
     return f"{instance}-models"
 
 
+def mounted_claim(serve: api.OllamaServe) -> str:
+    """The claim that pods mount: the user's own, or the one that is made for them."""
+    if isinstance(serve.storage, api.ExistingClaim):
+        return serve.storage.name
+    return persistent_volume_claim(serve.name)
+
+
 def service(instance: str) -> str:
     return instance
 

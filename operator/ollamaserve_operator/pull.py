@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from ollamaserve_operator import names
-from ollamaserve_operator.api import OllamaServe, Persistent
+from ollamaserve_operator.api import ExistingClaim, OllamaServe, Persistent
 from ollamaserve_operator.observed import Job, Observed
 
 FIRST_BACKOFF = timedelta(seconds=60)
@@ -25,16 +25,26 @@ class Attempt:
 
 
 def key(serve: OllamaServe, observed: Observed) -> str:
-    """The pull's identity; empty where no Job pulls: ephemeral storage, or no claim to pull to.
+    """The pull's identity; empty where no Job pulls: each pod does, or there is no claim yet.
 
     A claim that is being deleted waits for every pod that names it, ended ones too (Kubernetes,
     "Storage Object in Use Protection"): so its Jobs, with all they know of it, go as well.
     """
-    claim = observed.pvc
-    if not isinstance(serve.storage, Persistent) or claim is None or claim.deleting:
+    volume = "" if serve.pulls_in_pod else _volume(serve, observed)
+    if not volume:
         return ""
     models = sorted([model.name, model.digest] for model in serve.models)
-    return names.digest({"models": models, "volume": claim.uid})[:16]
+    return names.digest({"models": models, "volume": volume})[:16]
+
+
+def _volume(serve: OllamaServe, observed: Observed) -> str:
+    """What tells one volume from another; a user's claim is known by its name alone."""
+    match serve.storage:
+        case ExistingClaim(name=name, sub_path=path):
+            return f"{name}/{path}"
+        case Persistent() if observed.pvc and not observed.pvc.deleting:
+            return observed.pvc.uid
+    return ""
 
 
 def latest(serve: OllamaServe, observed: Observed) -> Job | None:

@@ -23,7 +23,9 @@ class Reason(StrEnum):
     REFUSED = "Refused"
 
     BOUND = "Bound"
+    CLAIM_NOT_FOUND = "ClaimNotFound"
     EPHEMERAL = "Ephemeral"
+    EXISTING_CLAIM = "ExistingClaim"
     PENDING = "Pending"
     WAITING_FOR_BINDING = "WaitingForBinding"
     EXPANSION_NOT_SUPPORTED = "ExpansionNotSupported"

@@ -10,12 +10,13 @@ from typing import Any
 
 from ollamaserve_operator import judgement, models, names
 from ollamaserve_operator.api import Invalid, OllamaServe
-from ollamaserve_operator.aspects import accepted, available, rollout, storage_ready, tokens
+from ollamaserve_operator.aspects import accepted, available, rollout, tokens
 from ollamaserve_operator.errors import StepFailure
 from ollamaserve_operator.judgement import ALARMING, ROLLOUT, Finding
 from ollamaserve_operator.names import Component
 from ollamaserve_operator.observed import Observed
 from ollamaserve_operator.reasons import ConditionType, Reason
+from ollamaserve_operator.storage import storage_ready
 
 SETTLED = 60.0  # seconds
 UNSETTLED = 2.0
@@ -118,7 +119,7 @@ def _conditions(
 
 
 def _endpoint(serve: OllamaServe) -> str:
-    return f"http://{names.service(serve.name)}.{serve.namespace}.svc:{names.DOOR_PORT}"
+    return f"{serve.scheme}://{names.service(serve.name)}.{serve.namespace}.svc:{names.DOOR_PORT}"
 
 
 def _acceleration(

@@ -28,10 +28,21 @@ def trouble(pod: Pod, report: GateReport | None, serve: OllamaServe) -> Finding:
     if killed:
         return _out_of_memory(pod, killed)
     if pod.phase == "Pending":
-        return bad(Reason.PENDING, f"pod {pod.name} is starting: its containers are being created")
+        return bad(
+            Reason.PENDING,
+            f"pod {pod.name} is starting: its containers are being created{_needs(serve)}",
+        )
     if report is None or not report.reason:
         return bad(Reason.STARTING, f"pod {pod.name} is starting")
     return _reported(pod, report)
+
+
+def _needs(serve: OllamaServe) -> str:
+    """What kubelet waits for, for as long as it takes: no state of the pod tells."""
+    mounted = [f"Secret {serve.gate.tls.secret_name}"] if serve.gate.tls.secret_name else []
+    if serve.pulls_in_pod and serve.pull.ca_bundle:
+        mounted.append(f"ConfigMap {serve.pull.ca_bundle.name}")
+    return f"; it needs {' and '.join(mounted)}" if mounted else ""
 
 
 def placement_trouble(pod: Pod, serve: OllamaServe) -> Finding | None:
@@ -43,7 +54,7 @@ def placement_trouble(pod: Pod, serve: OllamaServe) -> Finding | None:
 
 
 def _unschedulable(pod: Pod, serve: OllamaServe) -> Finding:
-    claim = names.persistent_volume_claim(serve.name)
+    claim = names.mounted_claim(serve)
     remedies = [
         remedy
         for words, remedy in (
@@ -59,6 +70,7 @@ def _unschedulable(pod: Pod, serve: OllamaServe) -> Finding:
                 "PersistentVolumeClaim",
                 f"see kubectl -n {serve.namespace} describe pvc {claim}",
             ),
+            ('persistentvolumeclaim "', f"see kubectl -n {serve.namespace} get pvc {claim}"),
             ("volume node affinity conflict", "free a node in reach of the volume"),
         )
         if words in pod.unschedulable

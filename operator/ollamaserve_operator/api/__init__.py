@@ -3,13 +3,12 @@
 The border hands in raw bodies; only this package reads their `spec`.
 """
 
-from ollamaserve_operator.api.parsing import (
-    GROUP,
+from ollamaserve_operator.api.parsing import GROUP, RETRY, ROTATE, parse
+from ollamaserve_operator.api.rules import (
+    CERTIFICATES_ENV,
+    PROXY_ENV,
     RESERVED_ENV,
-    RETRY,
-    ROTATE,
     canonical,
-    parse,
 )
 from ollamaserve_operator.api.spec import (
     Access,
@@ -53,7 +52,9 @@ from ollamaserve_operator.api.spec import (
 )
 
 __all__ = [
+    "CERTIFICATES_ENV",
     "GROUP",
+    "PROXY_ENV",
     "RESERVED_ENV",
     "RETRY",
     "ROTATE",

@@ -1,14 +1,14 @@
-"""Reading a raw custom object into its dataclasses, and what can't be served in it.
+"""Reading a raw custom object into its dataclasses, or the reasons why it can't be served.
 
-The schema of the CRD has checked most of it already; `parse` applies the same defaults again (held
-equal by a contract test), because an object may be older than its CRD, and refuses with a value,
-never with an exception.
+`parse` applies the CRD's defaults again (held equal by a contract test), because an object may be
+older than its CRD, and refuses with a value, never with an exception.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from ollamaserve_operator.api import rules
 from ollamaserve_operator.api.spec import (
     Access,
     AccessMode,
@@ -55,26 +55,6 @@ T = TypeVar("T")
 GROUP = "ollamaserve.dev"
 RETRY = f"{GROUP}/retry"
 ROTATE = f"{GROUP}/rotate"
-RESERVED_ENV = frozenset(
-    {
-        "CUDA_VISIBLE_DEVICES",
-        "HOME",
-        "NVIDIA_VISIBLE_DEVICES",
-        "OLLAMA_CONTEXT_LENGTH",
-        "OLLAMA_FLASH_ATTENTION",
-        "OLLAMA_HOST",
-        "OLLAMA_KEEP_ALIVE",
-        "OLLAMA_KV_CACHE_TYPE",
-        "OLLAMA_LOAD_TIMEOUT",
-        "OLLAMA_MAX_LOADED_MODELS",
-        "OLLAMA_MAX_QUEUE",
-        "OLLAMA_MODELS",
-        "OLLAMA_NOPRUNE",
-        "OLLAMA_NO_CLOUD",
-        "OLLAMA_NUM_PARALLEL",
-        "ROCR_VISIBLE_DEVICES",
-    }
-)
 
 
 def parse(body: Mapping[str, Any]) -> OllamaServe | Invalid:
@@ -82,7 +62,7 @@ def parse(body: Mapping[str, Any]) -> OllamaServe | Invalid:
     identity = _identity(body["metadata"])
     spec = body.get("spec") or {}
     try:
-        errors = tuple(_errors(spec))
+        errors = tuple(rules.errors(spec))
         serve = _serve(identity, spec, body["metadata"].get("annotations") or {})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         return Invalid(identity, (f"spec can't be read ({error!r}): compare it with the CRD",))
@@ -96,38 +76,6 @@ def _identity(metadata: Mapping[str, Any]) -> Identity:
         uid=metadata.get("uid", ""),
         generation=metadata.get("generation", 0),
     )
-
-
-def _errors(spec: Mapping[str, Any]) -> Iterator[str]:
-    """What an object that is older than today's CRD rules may still hold."""
-    if not spec.get("models"):
-        yield "spec.models is empty: name at least one model"
-    seen: dict[str, str] = {}
-    for name in (model["name"] for model in spec.get("models", ())):
-        if (other := seen.setdefault(canonical(name), name)) != name:
-            yield f"spec.models has {other} and {name}, which are one model: keep one of them"
-    storage = spec.get("storage", {"persistent": {}})
-    if len(storage) != 1:
-        yield f"spec.storage has {sorted(storage)}: give exactly one of persistent and ephemeral"
-    claim = storage.get("persistent", {"accessMode": ""})
-    mode = claim.get("accessMode", AccessMode.READ_WRITE_ONCE)
-    if mode == AccessMode.READ_WRITE_ONCE and spec.get("replicas", 1) > 1:
-        yield (
-            f"spec.replicas is {spec['replicas']} on a ReadWriteOnce volume, which one node can "
-            "use at a time: set spec.storage.persistent.accessMode: ReadWriteMany, or replicas: 1"
-        )
-    for name in sorted({e["name"] for e in spec.get("env", ())} & RESERVED_ENV):
-        yield f"spec.env sets {name}, which the operator owns: remove it (see spec.ollama)"
-
-
-def canonical(name: str) -> str:
-    """One spelling for all that Ollama takes as one: tag and library default, case is nothing.
-
-    As in Ollama's `types/model/name.go`; the gate has the same rule (held by a contract test).
-    """
-    rest = name.lower().rpartition("://")[2]
-    tagged = rest if rest.rfind(":") > rest.rfind("/") else f"{rest}:latest"
-    return tagged.removeprefix("registry.ollama.ai/").removeprefix("library/")
 
 
 def _serve(

@@ -347,6 +347,11 @@ class OllamaServe:
         return 0 if self.suspend else self.replicas
 
     @property
+    def scheme(self) -> str:
+        """What the door speaks: `http`, or with gate.tls `https`."""
+        return "https" if self.gate.tls.secret_name else "http"
+
+    @property
     def pulls_in_pod(self) -> bool:
         """Whether each pod pulls for itself; a volume that no Job can join leaves no other way."""
         return isinstance(self.storage, Ephemeral) or self.pull.strategy is Strategy.IN_POD

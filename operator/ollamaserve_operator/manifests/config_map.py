@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from ollamaserve_operator import names, pull
-from ollamaserve_operator.api import Ephemeral, Model, OllamaServe
+from ollamaserve_operator.api import AuthorizedKey, Model, OllamaServe, Token
 from ollamaserve_operator.manifests.metadata import Manifest, metadata
 from ollamaserve_operator.observed import Observed
 
@@ -31,13 +31,51 @@ def config_map(serve: OllamaServe, observed: Observed) -> Manifest:
 
 def _gate(serve: OllamaServe, models: list[Any]) -> dict[str, Any]:
     gate: dict[str, Any] = {
-        "tokens": {token.key: {"access": token.access.value} for token in serve.auth.tokens},
+        "tokens": {token.key: _allowed(token) for token in serve.auth.tokens},
         "models": models,
         "requireAcceleration": serve.gpu.count > 0 and serve.gpu.require_acceleration,
+        "egress": _egress(serve),
     }
-    if isinstance(serve.storage, Ephemeral):
-        gate["pull"] = {"insecure": serve.pull.insecure}
-    return gate
+    chosen = {
+        "authorizedKeys": [
+            {"name": key.name, "key": key.key} | _allowed(key) for key in serve.auth.authorized_keys
+        ],
+        "limits": _limits(serve),
+        "cors": _cors(serve),
+        "healthPath": serve.gate.health_path,
+        "pull": {"insecure": serve.pull.insecure} if serve.pulls_in_pod else {},
+    }
+    return gate | {key: value for key, value in chosen.items() if value}
+
+
+def _allowed(who: Token | AuthorizedKey) -> dict[str, Any]:
+    access: dict[str, Any] = {"access": who.access.value}
+    return access | {"models": list(who.models)} if who.models else access
+
+
+def _egress(serve: OllamaServe) -> bool:
+    """Whether the pod has a way out: else the gate refuses pull and push at once (decision 12)."""
+    policy = serve.network_policy
+    return serve.pulls_in_pod or not policy.enabled or bool(policy.egress)
+
+
+def _cors(serve: OllamaServe) -> dict[str, Any]:
+    origins = list(serve.gate.cors.allowed_origins)
+    return {"allowedOrigins": origins} if origins else {}
+
+
+def _limits(serve: OllamaServe) -> dict[str, int]:
+    wanted = serve.gate.limits
+    numbers = {
+        "bodyBytes": wanted.body_bytes,
+        "concurrentRequests": wanted.concurrent_requests,
+        "concurrentRequestsPerToken": wanted.concurrent_requests_per_token,
+        "queue": wanted.queue,
+        "queueWaitSeconds": wanted.queue_wait_seconds,
+        "requestsPerMinute": wanted.requests_per_minute,
+        "connections": wanted.connections,
+    }
+    return {key: number for key, number in numbers.items() if number is not None}
 
 
 def _model(model: Model) -> dict[str, Any]:
@@ -47,7 +85,7 @@ def _model(model: Model) -> dict[str, Any]:
 
 def _confirmed(serve: OllamaServe, observed: Observed) -> tuple[list[Any], str] | None:
     """The list that the gates were given once it was pulled, with the key of that pull."""
-    if observed.config_map is None or isinstance(serve.storage, Ephemeral):
+    if observed.config_map is None or serve.pulls_in_pod:
         return None  # a gate that pulls by itself is told at once
     confirmed = observed.config_map.annotations.get(names.PULL_KEY, "")
     text = (observed.config_map.body.get("data") or {}).get(KEY, "")

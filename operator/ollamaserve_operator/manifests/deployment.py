@@ -3,17 +3,13 @@
 from typing import Any
 
 from ollamaserve_operator import names
-from ollamaserve_operator.api import OllamaServe
+from ollamaserve_operator.api import OllamaServe, UpdateStrategy, UpgradePolicy
 from ollamaserve_operator.manifests.gate_container import gate_container, gate_volumes
 from ollamaserve_operator.manifests.images import UNRESOLVED, Chosen, Images
 from ollamaserve_operator.manifests.metadata import Manifest, metadata
-from ollamaserve_operator.manifests.ollama_container import (
-    NO_GPU,
-    ollama_container,
-    on_one_node,
-    placement,
-    volumes,
-)
+from ollamaserve_operator.manifests.ollama_container import NO_GPU, ollama_container
+from ollamaserve_operator.manifests.placement import on_one_node, serving
+from ollamaserve_operator.manifests.volumes import volumes
 from ollamaserve_operator.names import Component
 from ollamaserve_operator.observed import Observed
 
@@ -26,7 +22,8 @@ def deployment(serve: OllamaServe, images: Images, observed: Observed) -> Manife
     chosen = images.chosen(serve)
     template_hash = names.digest(_template(serve, UNRESOLVED.chosen(serve)))[:16]
     found = observed.deployment.annotations if observed.deployment else {}
-    if found.get(names.TEMPLATE_HASH) == template_hash:
+    waits = serve.gate.upgrade_policy is UpgradePolicy.ON_SPEC_CHANGE
+    if waits and found.get(names.TEMPLATE_HASH) == template_hash:
         chosen = chosen.recorded(found)
     annotations = {names.TEMPLATE_HASH: template_hash, **chosen.annotations()}
     return {
@@ -46,9 +43,11 @@ def deployment(serve: OllamaServe, images: Images, observed: Observed) -> Manife
 
 def _strategy(serve: OllamaServe) -> dict[str, Any]:
     """Both limits are always written: only what we own can we later take away (decision 8)."""
-    if on_one_node(serve):
+    asked = serve.update_strategy
+    automatic = asked is UpdateStrategy.AUTO
+    if asked is UpdateStrategy.RECREATE or (automatic and on_one_node(serve)):
         return {"type": "Recreate"}
-    surge, unavailable = (0, 1) if serve.gpu.count else (1, 0)
+    surge, unavailable = (0, 1) if automatic and serve.gpu.count else (1, 0)
     return {
         "type": "RollingUpdate",
         "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable},
@@ -59,16 +58,18 @@ def _template(serve: OllamaServe, images: Chosen) -> dict[str, Any]:
     return {
         "metadata": {"labels": names.labels(serve.name, Component.SERVER)},
         "spec": {
-            **placement(serve),
+            **serving(serve),
             "terminationGracePeriodSeconds": serve.gate.drain_timeout + GRACE_AFTER_DRAIN,
             "containers": [gate_container(serve, images.gate), _ollama(serve, images.ollama)],
-            "volumes": [*volumes(serve), *gate_volumes(serve)],
+            "volumes": [*volumes(serve, pulls=serve.pulls_in_pod), *gate_volumes(serve)],
         },
     }
 
 
 def _ollama(serve: OllamaServe, image: str) -> dict[str, Any]:
-    container = ollama_container(serve, image, _settings(serve), _resources(serve))
+    container = ollama_container(
+        serve, image, _settings(serve), _resources(serve), pulls=serve.pulls_in_pod
+    )
     return container | {
         # In its own container: kubelet can't reach loopback, and a probe through the gate would
         # kill a loaded model with each restart of the gate (decision 6).

@@ -13,6 +13,8 @@ from ollamaserve_operator.manifests.ollama_container import (
 
 TOKENS_PATH = "/etc/ollamaserve/tokens"
 CONFIG_PATH = "/etc/ollamaserve/config"
+TLS_PATH = "/etc/ollamaserve/tls"
+_CERTIFICATE, _KEY = "tls.crt", "tls.key"  # of a Secret of the type kubernetes.io/tls
 
 
 def gate_container(serve: OllamaServe, image: str) -> dict[str, Any]:
@@ -29,6 +31,7 @@ def gate_container(serve: OllamaServe, image: str) -> dict[str, Any]:
                 "GATE_STATUS_LISTEN": f":{names.STATUS_PORT}",
                 "GATE_UPSTREAM": UPSTREAM,
                 "GATE_DRAIN_TIMEOUT": str(serve.gate.drain_timeout),
+                **_key_pair(serve),
             }
         ),
         "resources": dict(serve.gate.resources),
@@ -40,11 +43,25 @@ def gate_container(serve: OllamaServe, image: str) -> dict[str, Any]:
         "startupProbe": _probe("/livez", period=1, failures=60),
         "livenessProbe": _probe("/livez", period=10, failures=6),
         "readinessProbe": _probe("/readyz", period=2, failures=2),
-        "volumeMounts": [
-            {"name": "tokens", "mountPath": TOKENS_PATH, "readOnly": True},
-            {"name": "config", "mountPath": CONFIG_PATH, "readOnly": True},
-        ],
+        "volumeMounts": _mounts(serve),
     }
+
+
+def _key_pair(serve: OllamaServe) -> dict[str, str]:
+    if not serve.gate.tls.secret_name:
+        return {}
+    return {
+        "GATE_TLS_CERT": f"{TLS_PATH}/{_CERTIFICATE}",
+        "GATE_TLS_KEY": f"{TLS_PATH}/{_KEY}",
+    }
+
+
+def _mounts(serve: OllamaServe) -> list[dict[str, Any]]:
+    """Whole folders: kubelet never renews what is mounted by subPath."""
+    paths = {"tokens": TOKENS_PATH, "config": CONFIG_PATH}
+    if serve.gate.tls.secret_name:
+        paths["tls"] = TLS_PATH
+    return [{"name": n, "mountPath": path, "readOnly": True} for n, path in paths.items()]
 
 
 def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
@@ -58,7 +75,8 @@ def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
 
 def gate_volumes(serve: OllamaServe) -> tuple[dict[str, Any], ...]:
     """Mounted as files, so that a change reaches the gate without a restart."""
-    return _tokens(serve), _config(serve)
+    always = (_tokens(serve), _config(serve))
+    return (*always, _tls(serve)) if serve.gate.tls.secret_name else always
 
 
 def _tokens(serve: OllamaServe) -> dict[str, Any]:
@@ -82,3 +100,13 @@ def _config(serve: OllamaServe) -> dict[str, Any]:
         "items": [{"key": CONFIG_KEY, "path": CONFIG_KEY}],
     }
     return {"name": "config", "configMap": source}
+
+
+def _tls(serve: OllamaServe) -> dict[str, Any]:
+    """Not optional: without its certificate a gate has nothing to serve, and waits for it."""
+    source = {
+        "secretName": serve.gate.tls.secret_name,
+        "defaultMode": 0o440,
+        "items": [{"key": key, "path": key} for key in (_CERTIFICATE, _KEY)],
+    }
+    return {"name": "tls", "secret": source}

@@ -13,10 +13,9 @@ from ollamaserve_operator.manifests.ollama_container import (
     UPSTREAM,
     environment,
     ollama_container,
-    on_one_node,
-    placement,
-    volumes,
 )
+from ollamaserve_operator.manifests.placement import pulling
+from ollamaserve_operator.manifests.volumes import volumes
 from ollamaserve_operator.names import Component
 from ollamaserve_operator.observed import Observed
 from ollamaserve_operator.pull import attempt
@@ -65,24 +64,14 @@ def _spec(serve: OllamaServe, images: Chosen) -> dict[str, Any]:
 
 
 def _pod(serve: OllamaServe, images: Chosen) -> dict[str, Any]:
-    ollama = ollama_container(serve, images.ollama, NO_GPU, serve.pull.resources)
-    pod = {
-        **placement(serve),
+    ollama = ollama_container(serve, images.ollama, NO_GPU, serve.pull.resources, pulls=True)
+    return {
+        **pulling(serve),
         "restartPolicy": "Never",
         "initContainers": [ollama | {"restartPolicy": "Always"}],
         "containers": [_pull(serve, images.gate)],
-        "volumes": volumes(serve),
+        "volumes": volumes(serve, pulls=True),
     }
-    return pod | {"affinity": _beside_the_server(serve)} if on_one_node(serve) else pod
-
-
-def _beside_the_server(serve: OllamaServe) -> dict[str, Any]:
-    """The volume is where the serving pod can run: the Job follows it, never leads (decision 2)."""
-    term = {
-        "topologyKey": "kubernetes.io/hostname",
-        "labelSelector": {"matchLabels": names.selector(serve.name, Component.SERVER)},
-    }
-    return {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
 
 
 def _pull(serve: OllamaServe, image: str) -> dict[str, Any]:

@@ -11,11 +11,13 @@ from ollamaserve_operator.names import Component
 def service(serve: OllamaServe) -> Manifest:
     wanted = serve.service
     port: dict[str, Any] = {
-        "name": "http",
+        "name": serve.scheme,
         "port": names.DOOR_PORT,
         "targetPort": names.DOOR_PORT,
         "protocol": "TCP",
     }
+    if serve.gate.tls.secret_name:
+        port["appProtocol"] = "https"  # for meshes, gateways and load balancers
     if wanted.node_port is not None:
         port["nodePort"] = wanted.node_port
     spec: dict[str, Any] = {
