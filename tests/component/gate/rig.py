@@ -187,12 +187,15 @@ class Rig:
     clients: list[Client] = field(default_factory=list)
 
     async def connect(self) -> Client:
+        before = len(self.gate.clients)
         async with asyncio.timeout(PATIENCE):
             reader, writer = await asyncio.open_connection(
                 "127.0.0.1", self.gate.port, limit=1 << 26, ssl=self.tls
             )
         client = Client(reader, writer)
         self.clients.append(client)
+        if self.tls:  # a client of TLS 1.3 is through with the handshake before the gate is
+            await self.settle_until(lambda: len(self.gate.clients) != before)
         return client
 
     async def settle(self) -> None:

@@ -200,7 +200,8 @@ async def test_an_early_answer_is_delivered(rig: Rig) -> None:
 
     assert (answer.status, answer.body) == (400, b"mismatch")
     assert answer.headers["connection"] == "close"
-    assert await client.rest() == b""
+    if not rig.tls:  # it has no half-closed connections: there the client ends it
+        assert await client.rest() == b""
     await server.rest()
 
 
