@@ -5,9 +5,9 @@ Pure, and each one by itself: none looks at another's finding.
 
 from collections.abc import Sequence
 
-from ollamaserve_operator import names, rotation
+from ollamaserve_operator import kinds, names, rotation
 from ollamaserve_operator.api import OllamaServe
-from ollamaserve_operator.errors import NameConflict, Refused, StepFailure
+from ollamaserve_operator.errors import NameConflict, PatchRefused, Refused, StepFailure
 from ollamaserve_operator.judgement import Finding, Status, bad, good
 from ollamaserve_operator.names import Component
 from ollamaserve_operator.observed import Observed
@@ -16,8 +16,13 @@ from ollamaserve_operator.storage import CLAIM
 from ollamaserve_operator.trouble import trouble
 
 
-def accepted(failures: Sequence[StepFailure]) -> Finding:
+def accepted(serve: OllamaServe, observed: Observed, failures: Sequence[StepFailure]) -> Finding:
     for failure in failures:
+        if isinstance(failure.error, PatchRefused):
+            return bad(
+                Reason.PATCH_REFUSED,
+                f"{failure.error}; until then all stays as it was applied last",
+            )
         if isinstance(failure.error, NameConflict):
             return bad(
                 Reason.NAME_CONFLICT,
@@ -30,7 +35,28 @@ def accepted(failures: Sequence[StepFailure]) -> Finding:
                 Reason.REFUSED,
                 f"the API server refuses {failure.kind} {failure.name}: {failure.error.message}",
             )
+    if words := not_offered(serve, observed):
+        return good(Reason.KIND_MISSING, words)
     return good(Reason.ACCEPTED, "the spec is accepted")
+
+
+def not_offered(serve: OllamaServe, observed: Observed) -> str:
+    """What the spec asks for in vain as yet, because the cluster lacks its kind (decision 13)."""
+    asked = (
+        (serve.http_route is not None, "spec.httpRoute", kinds.HTTP_ROUTE, "the Gateway API"),
+        (
+            serve.monitoring.pod_monitor.enabled,
+            "spec.monitoring.podMonitor",
+            kinds.POD_MONITOR,
+            "the Prometheus operator",
+        ),
+    )
+    return "; ".join(
+        f"{field} is set, but this cluster has no {kind.plural}.{kind.group}: install the CRDs of "
+        f"{whose}, and within ten minutes it is made"
+        for wanted, field, kind, whose in asked
+        if wanted and kind.name not in observed.offered
+    )
 
 
 def available(serve: OllamaServe, observed: Observed) -> Finding:

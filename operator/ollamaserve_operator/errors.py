@@ -36,9 +36,21 @@ class NameConflict(Exception):  # noqa: N818 - likewise
 
 
 @dataclass(frozen=True, slots=True)
+class PatchRefused:
+    """A patch of the spec that can't be, by its index; it is never raised, and stops every step."""
+
+    index: int
+    target: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"spec.patches[{self.index}] ({self.target}): {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
 class StepFailure:
     """A step of a plan that was not done, and why; `kind` and `name` are the child's."""
 
     kind: str
     name: str
-    error: Transient | Refused | NameConflict
+    error: Transient | Refused | NameConflict | PatchRefused

@@ -50,6 +50,7 @@ PERMANENT = frozenset(
     {
         Reason.INVALID_SPEC,
         Reason.NAME_CONFLICT,
+        Reason.PATCH_REFUSED,
         Reason.REFUSED,
         Reason.EXPANSION_NOT_SUPPORTED,
         Reason.VOLUME_LOST,
@@ -102,9 +103,15 @@ def summary(findings: Mapping[str, Finding]) -> Finding:
         if (finding := findings[kind]).status is not Status.TRUE
     ]
     if not in_the_way:
-        return good(Reason.READY, findings[ConditionType.AVAILABLE].message)
+        return good(Reason.READY, _ready(findings))
     _, _, worst = max(in_the_way, key=lambda entry: entry[:2])
     return bad(worst.reason, worst.message, heals=worst.heals)
+
+
+def _ready(findings: Mapping[str, Finding]) -> str:
+    """How many pods; and what was asked for that no pod needs, where it is still missing."""
+    accepted, pods = findings[ConditionType.ACCEPTED], findings[ConditionType.AVAILABLE].message
+    return f"{pods}; {accepted.message}" if accepted.reason is Reason.KIND_MISSING else pods
 
 
 def _rank(reason: Reason) -> int:

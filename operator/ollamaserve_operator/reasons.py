@@ -21,6 +21,8 @@ class Reason(StrEnum):
     INVALID_SPEC = "InvalidSpec"
     NAME_CONFLICT = "NameConflict"
     REFUSED = "Refused"
+    PATCH_REFUSED = "PatchRefused"
+    KIND_MISSING = "KindMissing"
 
     BOUND = "Bound"
     CLAIM_NOT_FOUND = "ClaimNotFound"

@@ -11,11 +11,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ollamaserve_operator import api, manifests, names, observed, plan, status
+from ollamaserve_operator import api, manifests, names, observed, patches, plan, status
 from ollamaserve_operator.api import Invalid, OllamaServe
 from ollamaserve_operator.cache import Cache, Key, Ref
 from ollamaserve_operator.cluster import Cluster
-from ollamaserve_operator.errors import NameConflict, Refused, StepFailure, Transient
+from ollamaserve_operator.errors import (
+    NameConflict,
+    PatchRefused,
+    Refused,
+    StepFailure,
+    Transient,
+)
 from ollamaserve_operator.manifests import Images
 from ollamaserve_operator.observed import Observed
 from ollamaserve_operator.reports import Reports
@@ -46,7 +52,7 @@ class Reconciler:
         self._cache = cache
         self._cluster = cluster
         self._steps = Steps(cluster, cache)
-        self._refused: dict[Key, frozenset[tuple[str, str, type[Exception]]]] = {}
+        self._refused: dict[Key, frozenset[tuple[str, str, type]]] = {}
         self._reports = reports
         self._images = images
         self._home = home
@@ -99,7 +105,12 @@ class Reconciler:
         vain: dict[Ref, StepFailure | None] = {}
         for _ in range(ROUNDS):
             seen = self._observe(key)
-            wanted = manifests.children(serve, self._images, seen, self._home)
+            children = manifests.children(serve, self._images, seen, self._home)
+            wanted = patches.patched(serve, children)
+            if isinstance(wanted, PatchRefused):
+                refused = StepFailure(wanted.target, "", wanted)
+                self._warn(key, (refused,))
+                return (refused,)
             steps = plan.plan(wanted, seen, serve)
             fresh = [step for step in steps if address(key, step) not in vain]
             if not fresh:

@@ -53,7 +53,7 @@ def status(
     if isinstance(serve, Invalid):
         return _invalid(serve, observed, previous)
     findings = {
-        ConditionType.ACCEPTED: accepted(failures),
+        ConditionType.ACCEPTED: accepted(serve, observed, failures),
         ConditionType.STORAGE_READY: storage_ready(serve, observed, failures),
         ConditionType.MODELS_PULLED: models.models_pulled(serve, observed),
         ConditionType.AVAILABLE: available(serve, observed),
