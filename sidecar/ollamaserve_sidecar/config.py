@@ -51,12 +51,27 @@ class Upstream:
 
 
 @dataclass(frozen=True, slots=True)
+class Creation:
+    """How a model is made of another one, `source`: what `POST /api/create` takes."""
+
+    source: str
+    system: str | None = None
+    template: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class ExpectedModel:
     """A model that readiness waits for; `digest` is 64 hexadecimal digits, or empty."""
 
     name: str
     digest: str = ""
     warm: bool = False
+    create: Creation | None = None
+
+    def as_wanted(self, made: Creation | None) -> bool:
+        """Whether what was `made` under this name is what it should be; pulled ones always are."""
+        return self.create is None or made == self.create
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +99,15 @@ class Config:
     gate_config: Path | None
     key_pair: KeyPair | None = None
     models: tuple[ExpectedModel, ...] = ()
+    access_log: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class PullConfig:
+    """`retry` means nothing but that another value asks for another try."""
+
     insecure: bool = False
+    retry: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +138,7 @@ def load(environ: Mapping[str, str]) -> Config:
         tokens_dir=_path(environ.get("GATE_TOKENS_DIR")),
         gate_config=_path(environ.get("GATE_CONFIG")),
         key_pair=_key_pair(environ.get("GATE_TLS_CERT"), environ.get("GATE_TLS_KEY")),
+        access_log=_access_log(environ.get("GATE_ACCESS_LOG") or "json"),
     )
 
 
@@ -151,6 +171,12 @@ def _upstream(value: str) -> Upstream:
     if url.scheme != "http" or not host or not plain:
         raise ConfigError(remedy)
     return Upstream(host, port or 80)
+
+
+def _access_log(value: str) -> bool:
+    if value not in ("json", "off"):
+        raise ConfigError(f"GATE_ACCESS_LOG is {value!r}: write json or off")
+    return value == "json"
 
 
 def _seconds(name: str, value: str) -> float:
@@ -189,21 +215,38 @@ def _model(where: str, entry: Any) -> ExpectedModel:
     name = fields.take("name", str, "")
     digest = fields.take("digest", str, "")
     warm = fields.take("warm", bool, default=False)
+    create = _creation(f"{where}.create", fields.take("create", dict, None))
     fields.close()
     if not name:
         raise ConfigError(f"{where}.name is missing: write a model's name, such as llama2:7b")
     if digest and not DIGEST.fullmatch(digest):
         raise ConfigError(f"{where}.digest is {digest!r}: write sha256: and 64 hexadecimal digits")
-    return ExpectedModel(name, digest.removeprefix("sha256:"), warm)
+    return ExpectedModel(name, digest.removeprefix("sha256:"), warm, create)
+
+
+def _creation(where: str, entry: Any) -> Creation | None:
+    if entry is None:
+        return None
+    fields = Fields(where, entry)
+    creation = Creation(
+        source=fields.take("from", str, ""),
+        system=fields.take("system", str, None),
+        template=fields.take("template", str, None),
+        parameters=fields.take("parameters", dict, {}),
+    )
+    fields.close()
+    if not creation.source:
+        raise ConfigError(f"{where}.from is missing: write the model that it is made of")
+    return creation
 
 
 def _pull(entry: Any) -> PullConfig | None:
     if entry is None:
         return None
     fields = Fields("pull", entry)
-    insecure = fields.take("insecure", bool, default=False)
+    found = PullConfig(fields.take("insecure", bool, default=False), fields.take("retry", str, ""))
     fields.close()
-    return PullConfig(insecure)
+    return found
 
 
 def _health_path(value: str | None) -> str | None:

@@ -9,7 +9,7 @@ words that are not known count as passing: trying once more costs less than givi
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 MESSAGE_LIMIT = 1000
@@ -25,6 +25,7 @@ class Cause(StrEnum):
     DIGEST_MISMATCH = "DigestMismatch"
     DISK_FULL = "DiskFull"
     PULL_FAILED = "PullFailed"
+    CREATE_FAILED = "CreateFailed"
     OLLAMA_UNREACHABLE = "OllamaUnreachable"
     INVALID_CONFIGURATION = "InvalidConfiguration"
 
@@ -54,6 +55,14 @@ _PERMANENT: tuple[tuple[re.Pattern[str], Cause], ...] = (
     # 408 and 429, which ask to come back.
     (re.compile(r"^pull model manifest: 4(?!08|29)\d\d\b"), Cause.PULL_FAILED),
 )
+
+
+def classify_creation(status: int, words: str, model: str) -> Failure:
+    """The failure to make `model` of another one: a 4xx is about what was asked for."""
+    found = classify(words, model)
+    if found.permanent or found.cause is not Cause.PULL_FAILED:
+        return found
+    return replace(found, cause=Cause.CREATE_FAILED, permanent=400 <= status < 500)  # noqa: PLR2004 HTTP's classes
 
 
 def classify(words: str, model: str = "") -> Failure:

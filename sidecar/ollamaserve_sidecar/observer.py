@@ -125,7 +125,7 @@ class Observer:
         """Load the warm models one after the other, backing off from one that fails."""
         failures = 0
         while True:
-            missing = readiness.to_load(self.memory, self._config())
+            missing = readiness.to_load(self.memory, self._config(), self._pulls)
             failed = [model for model in missing if not await self._loads(model.name)]
             failures = failures + 1 if failed else 0
             await signalled(self._retry, _LOAD_DELAYS[min(failures, _LAST)])

@@ -123,10 +123,17 @@ class Ollama:
         lines = str(shown.get("modelfile", "")).splitlines()
         return "\n".join(line for line in lines if line.startswith(("FROM ", "ADAPTER ")))
 
-    async def pull(self, name: str, *, insecure: bool) -> AsyncGenerator[Mapping[str, Any]]:
-        """The lines of `/api/pull`; an `error` among them, under HTTP 200, is raised like any."""
-        body = {"model": name, "insecure": insecure}
-        async with self._answer("POST", "/api/pull", body, _STREAM) as response:
+    def pull(self, name: str, *, insecure: bool) -> AsyncGenerator[Mapping[str, Any]]:
+        """The lines of `/api/pull`."""
+        return self._lines("/api/pull", {"model": name, "insecure": insecure})
+
+    def create(self, name: str, wanted: Mapping[str, Any]) -> AsyncGenerator[Mapping[str, Any]]:
+        """The lines of `/api/create`; `wanted` is its body, without the new model's name."""
+        return self._lines("/api/create", {**wanted, "model": name})
+
+    async def _lines(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Mapping[str, Any]]:
+        """A stream's lines; an `error` among them, under HTTP 200, is raised like any."""
+        async with self._answer("POST", path, body, _STREAM) as response:
             while line := await response.content.readline(max_line_length=LINE_LIMIT):
                 event = _object(line)
                 if "error" in event:

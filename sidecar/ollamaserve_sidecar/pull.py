@@ -1,8 +1,7 @@
-"""Pulling models through Ollama's `/api/pull`, until they are there with the digest asked for.
+"""Keeping models pulled: again where a try failed, later each time, and what `/status` shows of it.
 
-A pull has succeeded only when its stream ended in `status: success` *and* `/api/tags` shows the
-model with the right digest: Ollama answers HTTP 200 to pulls that fail. The pull command and the
-serving gate (ephemeral storage) both come through here.
+One try is `attempt`'s. The pull command and the serving gate (where pods pull for themselves) both
+come through here; the gate goes on for as long as it runs, but for what failed for good.
 """
 
 from __future__ import annotations
@@ -10,20 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ollamaserve_sidecar.failures import Cause, Failure, classify
-from ollamaserve_sidecar.models import canonical, digest_matches
+from ollamaserve_sidecar.attempt import attempt, satisfied
+from ollamaserve_sidecar.models import canonical
 from ollamaserve_sidecar.ollama import OllamaRefusedError, OllamaUnreachableError
 from ollamaserve_sidecar.progress import Progress
 from ollamaserve_sidecar.waiting import signalled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from ollamaserve_sidecar.config import ExpectedModel, GateConfig
+    from ollamaserve_sidecar.config import Creation, ExpectedModel, GateConfig
+    from ollamaserve_sidecar.failures import Failure
     from ollamaserve_sidecar.ollama import Installed, Ollama
 
 RETRY_DELAYS = (1.0, 4.0, 15.0)
@@ -36,11 +35,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Pull:
-    """The pull of one model as `/status` shows it, while it runs and after."""
+    """The pull of one model as `/status` shows it, while it runs and after.
+
+    `made` is how this process has created it: what a name stood for before, nobody can tell.
+    """
 
     progress: Progress = field(default_factory=Progress)
     failure: Failure | None = None
     running: bool = False
+    made: Creation | None = None
 
     @property
     def percent(self) -> int | None:
@@ -63,7 +66,7 @@ class Puller:
         pull = self._begin(model)
         try:
             for delay in (*self._delays, None):
-                pull.failure = await self._attempt(model, pull.progress, insecure=insecure)
+                pull.failure = await attempt(self._ollama, model, pull, insecure=insecure)
                 if pull.failure is None or pull.failure.permanent or delay is None:
                     break
                 _log.warning(
@@ -79,28 +82,16 @@ class Puller:
         """The pull to show: a failed one goes on, so that its percentage never falls."""
         previous = self.pulls.get(canonical(model.name))
         pull = previous if previous and previous.failure else Pull()
+        pull.made = previous.made if previous else None
         pull.running = True
         self.pulls[canonical(model.name)] = pull
         return pull
 
-    async def _attempt(
-        self, model: ExpectedModel, progress: Progress, *, insecure: bool
-    ) -> Failure | None:
-        try:
-            if satisfied(model, await self._ollama.installed()):
-                return None
-            progress.succeeded = False
-            async with aclosing(self._ollama.pull(model.name, insecure=insecure)) as events:
-                async for event in events:
-                    progress.see(event)
-            return _outcome(model, progress, await self._ollama.installed())
-        except OllamaRefusedError as error:
-            return classify(str(error), model.name)
-        except OllamaUnreachableError as error:
-            return Failure(Cause.OLLAMA_UNREACHABLE, str(error), model.name)
-
     def wake(self) -> None:
-        """Look again now: the configuration has changed."""
+        """Look again now: the configuration has changed, and what failed for good gets a chance."""
+        for pull in self.pulls.values():
+            if pull.failure:
+                pull.failure = replace(pull.failure, permanent=False)
         self._wake.set()
 
     async def follow(self, config: Callable[[], GateConfig]) -> None:
@@ -113,35 +104,26 @@ class Puller:
             await signalled(self._wake, _BACKGROUND_DELAYS[min(failures, _LAST)])
 
     async def _all(self, wanted: GateConfig) -> bool:
-        """Pull what is missing; whether anything failed."""
+        """Pull what is missing; whether anything failed that is worth another try."""
         try:
             there = await self._ollama.installed()
         except (OllamaUnreachableError, OllamaRefusedError):
             return True
-        missing = [model for model in wanted.models if not satisfied(model, there)]
+        missing = tuple(self._missing(wanted, there))
         insecure = wanted.pull is not None and wanted.pull.insecure
         failures = [await self.pull(model, insecure=insecure) for model in missing]
         for failure in filter(None, failures):
             _log.error("pulling %s failed: %s: %s", failure.model, failure.cause, failure.message)
-        return any(failures)
+        return any(failure and not failure.permanent for failure in failures)
 
-
-def satisfied(model: ExpectedModel, there: Mapping[str, Installed]) -> bool:
-    """Whether `model` is among what is `there`, with its digest where one is pinned."""
-    found = there.get(canonical(model.name))
-    return found is not None and digest_matches(model.digest, found.digest)
-
-
-def _outcome(
-    model: ExpectedModel, progress: Progress, there: Mapping[str, Installed]
-) -> Failure | None:
-    found = there.get(canonical(model.name))
-    if not progress.succeeded:
-        return Failure(Cause.PULL_FAILED, "the pull ended without a success", model.name)
-    if found is None:
-        message = "pulled, yet Ollama doesn't list it"
-        return Failure(Cause.PULL_FAILED, message, model.name)
-    if not digest_matches(model.digest, found.digest):
-        message = f"the registry has sha256:{found.digest}, sha256:{model.digest} was asked for"
-        return Failure(Cause.DIGEST_MISMATCH, message, model.name, permanent=True)
-    return None
+    def _missing(
+        self, wanted: GateConfig, there: Mapping[str, Installed]
+    ) -> Iterator[ExpectedModel]:
+        """What isn't there as it is wanted, without what failed for good."""
+        for model in wanted.models:
+            pull = self.pulls.get(canonical(model.name))
+            if satisfied(model, there, pull):
+                if pull:
+                    pull.failure = None  # somebody else has put it there
+            elif not (pull and pull.failure and pull.failure.permanent):
+                yield model

@@ -57,7 +57,20 @@ def seen(memory: Memory, sight: Sight) -> Memory:
     """A look at Ollama. An unanswered one only says so: a busy Ollama is no other Ollama."""
     if not sight.reachable:
         return replace(memory, sight=replace(memory.sight, reachable=False))
-    return replace(memory, sight=sight, placed={**memory.placed, **(sight.running or {})})
+    changed = _changed(memory.sight, sight)
+    return replace(
+        memory,
+        sight=sight,
+        warmed=memory.warmed - changed,
+        placed={**memory.placed, **(sight.running or {})},
+    )
+
+
+def _changed(before: Sight, now: Sight) -> frozenset[str]:
+    """The names that stand for another model now: a load of the old one says nothing of it."""
+    was = before.installed or {}
+    found = (now.installed or {}).items()
+    return frozenset(n for n, model in found if n in was and was[n].digest != model.digest)
 
 
 def loaded(memory: Memory, run: int, name: str, place: Running | None) -> Memory:
@@ -88,12 +101,16 @@ def latch(memory: Memory, config: GateConfig, pulls: Mapping[str, Pull]) -> Memo
     return replace(memory, latched=True) if judge(memory, config, pulls).ready else memory
 
 
-def to_load(memory: Memory, config: GateConfig) -> tuple[ExpectedModel, ...]:
+def to_load(
+    memory: Memory, config: GateConfig, pulls: Mapping[str, Pull]
+) -> tuple[ExpectedModel, ...]:
     """The warm models that are there and that no load of ours has brought up yet."""
     return tuple(
         model
         for model in config.models
-        if model.warm and _there(memory, model) and canonical(model.name) not in memory.warmed
+        if model.warm
+        and _there(memory, model, pulls)
+        and canonical(model.name) not in memory.warmed
     )
 
 
@@ -122,13 +139,15 @@ def _unreachable(memory: Memory) -> Verdict | None:
     return Verdict(Reason.OLLAMA_UNREACHABLE, "Ollama doesn't answer")
 
 
-def _there(memory: Memory, model: ExpectedModel) -> bool:
+def _there(memory: Memory, model: ExpectedModel, pulls: Mapping[str, Pull]) -> bool:
     found = (memory.sight.installed or {}).get(canonical(model.name))
-    return found is not None and digest_matches(model.digest, found.digest)
+    pull = pulls.get(canonical(model.name))
+    there = found is not None and digest_matches(model.digest, found.digest)
+    return there and model.as_wanted(pull.made if pull else None)
 
 
 def _absent(memory: Memory, model: ExpectedModel, pulls: Mapping[str, Pull]) -> Verdict | None:
-    if _there(memory, model):
+    if _there(memory, model, pulls):
         return None
     pull = pulls.get(canonical(model.name))
     if pull and pull.running:
@@ -138,7 +157,7 @@ def _absent(memory: Memory, model: ExpectedModel, pulls: Mapping[str, Pull]) -> 
         reason = Reason.DIGEST_MISMATCH if mismatch else Reason.PULL_FAILED
         return Verdict(reason, f"{model.name}: {pull.failure.message}")
     found = (memory.sight.installed or {}).get(canonical(model.name))
-    if found is None:
+    if found is None or digest_matches(model.digest, found.digest):
         return Verdict(Reason.MODELS_MISSING, f"{model.name} is not there yet")
     message = f"{model.name} is {prefixed(found.digest)}, {prefixed(model.digest)} was asked for"
     return Verdict(Reason.DIGEST_MISMATCH, message)

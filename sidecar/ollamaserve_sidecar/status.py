@@ -149,10 +149,10 @@ class Status:
         load = (self.sight.running or {}).get(key)
         pull = self.pulls.get(key)
         percent = {} if pull is None or pull.percent is None else {"pulledPercent": pull.percent}
-        failed = pull.failure.message if pull and pull.failure else ""
+        failure = pull.failure if pull else None
         return {
             "name": model.name,
-            "present": found is not None,
+            "present": found is not None and model.as_wanted(pull.made if pull else None),
             "digest": prefixed(found.digest) if found else "",
             "sizeBytes": found.size if found else 0,
             "parameterSize": found.parameter_size if found else "",
@@ -161,7 +161,9 @@ class Status:
             "loaded": load is not None and key not in self.loading,
             "vramBytes": load.vram if load else 0,
             **percent,
-            "error": failed or self.errors.get(key, ""),
+            "error": failure.message if failure else self.errors.get(key, ""),
+            "failure": failure.cause if failure else "",
+            "givenUp": failure is not None and failure.permanent,
         }
 
 

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from component.pull.conftest import Left, Pull
-from ollamaserve_sidecar.config import ExpectedModel
+from ollamaserve_sidecar.config import ExpectedModel, GateConfig, PullConfig
 from ollamaserve_sidecar.failures import Cause
 from ollamaserve_sidecar.models import canonical
 from ollamaserve_sidecar.ollama import Ollama
@@ -178,3 +178,38 @@ async def test_an_ollama_that_never_comes_is_named(unused_tcp_port: int) -> None
     assert failure is not None
     assert (failure.cause, failure.permanent) == (Cause.OLLAMA_UNREACHABLE, False)
     assert "Cannot connect" in failure.message
+
+
+async def test_a_gate_gives_up_what_cannot_succeed_until_it_is_told_otherwise(
+    ollama: Ollama, registry: str
+) -> None:
+    """A permanent failure stops, and shows; a changed configuration is another chance."""
+    model = ExpectedModel(f"{registry}/missing/tiny-gate")
+    wanted = GateConfig(tokens={}, models=(model,), pull=PullConfig(insecure=True))
+    puller = Puller(ollama, delays=())
+
+    assert not await puller._all(wanted)
+    assert not await puller._all(wanted)
+    failure = puller.pulls[canonical(model.name)].failure
+    assert failure is not None
+    assert failure.permanent
+    assert len(await requests(registry, "missing/tiny-gate")) == 1
+    puller.wake()
+    await puller._all(wanted)
+    assert len(await requests(registry, "missing/tiny-gate")) == 2
+
+
+async def test_a_gate_forgets_a_failure_that_somebody_else_has_mended(
+    ollama: Ollama, registry: str, pull: Pull
+) -> None:
+    """A client with the right to may pull it meanwhile: nothing is amiss then."""
+    model = ExpectedModel(f"{registry}/library/tiny-mended")
+    wanted = GateConfig(tokens={}, models=(model,), pull=PullConfig(insecure=False))
+    puller = Puller(ollama, delays=())
+
+    await puller._all(wanted)
+    assert puller.pulls[canonical(model.name)].failure is not None
+    await pull(model.name)
+    await puller._all(wanted)
+
+    assert puller.pulls[canonical(model.name)].failure is None

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ollamaserve_sidecar.config import (
     Address,
     ConfigError,
+    Creation,
     ExpectedModel,
     GateConfig,
     PullConfig,
@@ -103,17 +104,23 @@ def test_gate_config_in_full() -> None:
         "tokens": {"AUTH_TOKEN": {"access": "infer"}},
         "models": [
             {"name": "llama2:7b", "digest": f"sha256:{digest}", "warm": True},
-            {"name": "b"},
+            {
+                "name": "b",
+                "create": {"from": "llama2:7b", "system": "s", "parameters": {"seed": 1}},
+            },
         ],
         "requireAcceleration": True,
-        "pull": {"insecure": False},
+        "pull": {"insecure": False, "retry": "1"},
     }
 
     assert gate_config(document) == GateConfig(
         tokens={"AUTH_TOKEN": Identity("AUTH_TOKEN", Access.INFER)},
-        models=(ExpectedModel("llama2:7b", digest, warm=True), ExpectedModel("b")),
+        models=(
+            ExpectedModel("llama2:7b", digest, warm=True),
+            ExpectedModel("b", create=Creation("llama2:7b", "s", parameters={"seed": 1})),
+        ),
         require_acceleration=True,
-        pull=PullConfig(insecure=False),
+        pull=PullConfig(insecure=False, retry="1"),
     )
     assert gate_config({}) == GateConfig(tokens={})
 
@@ -156,6 +163,10 @@ def test_gate_config_in_full() -> None:
         ({"models": [{"name": "a", "digest": "sha256:0"}]}, "models[0].digest"),
         ({"models": [{"name": "a", "warm": 1}]}, "models[0].warm"),
         ({"models": [{"name": "a", "size": 1}]}, "size"),
+        ({"models": [{"name": "a", "create": {}}]}, "models[0].create.from"),
+        ({"models": [{"name": "a", "create": {"from": "b", "x": 1}}]}, "models[0].create"),
+        ({"models": [{"name": "a", "create": {"from": "b", "system": 1}}]}, "create.system"),
+        ({"pull": {"retry": 1}}, "pull.retry"),
         ({"requireAcceleration": "true"}, "requireAcceleration"),
         ({"pull": True}, "pull"),
         ({"pull": {"insecure": "no"}}, "pull.insecure"),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollamaserve_sidecar import pulljob
-from ollamaserve_sidecar.config import ConfigError, ExpectedModel
+from ollamaserve_sidecar.config import ConfigError, Creation, ExpectedModel
 from ollamaserve_sidecar.failures import Cause, Failure
 from ollamaserve_sidecar.ollama import Ollama
 from ollamaserve_sidecar.pull import Puller
@@ -22,11 +22,15 @@ DIGEST = "a" * 64
 
 def test_the_models_are_read_from_the_environment() -> None:
     """The contract's PULL_MODELS and PULL_INSECURE."""
-    wanted = [{"name": "llama2:7b", "digest": f"sha256:{DIGEST}"}, {"name": "tiny"}]
+    wanted = [
+        {"name": "llama2:7b", "digest": f"sha256:{DIGEST}"},
+        {"name": "ada", "create": {"from": "tiny", "template": "t"}},
+    ]
 
     parsed = settings({"PULL_MODELS": json.dumps(wanted), "PULL_INSECURE": "true"})
 
-    expected = (ExpectedModel("llama2:7b", DIGEST), ExpectedModel("tiny"))
+    ada = ExpectedModel("ada", create=Creation("tiny", template="t"))
+    expected = (ExpectedModel("llama2:7b", DIGEST), ada)
     assert Settings(expected, insecure=True) == parsed
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollamaserve_sidecar import readiness
-from ollamaserve_sidecar.config import ExpectedModel, GateConfig
+from ollamaserve_sidecar.config import Creation, ExpectedModel, GateConfig
 from ollamaserve_sidecar.failures import Cause, Failure
 from ollamaserve_sidecar.models import canonical
 from ollamaserve_sidecar.ollama import Installed, Running
@@ -186,10 +186,33 @@ def test_warm_models_are_loaded_once_in_a_run() -> None:
     warmed = after(config(), *UP)
     again = after(config(), *UP, readiness.ended, *UP[:2])
 
-    assert [model.name for model in readiness.to_load(present, config())] == ["llama2"]
-    assert readiness.to_load(warmed, config()) == ()
-    assert [model.name for model in readiness.to_load(again, config())] == ["llama2"]
-    assert readiness.to_load(present, config(digest=BAD)) == ()
+    assert [model.name for model in readiness.to_load(present, config(), {})] == ["llama2"]
+    assert readiness.to_load(warmed, config(), {}) == ()
+    assert [model.name for model in readiness.to_load(again, config(), {})] == ["llama2"]
+    assert readiness.to_load(present, config(digest=BAD), {}) == ()
+
+
+def test_a_name_that_stands_for_another_model_is_loaded_again() -> None:
+    """A changed custom model: no pod turns unready, and the first request needn't wait for it."""
+    memory = after(config(), *UP, saw(sight(LLAMA, digest=BAD)))
+
+    assert readiness.judge(memory, config(), {}).ready
+    assert [model.name for model in readiness.to_load(memory, config(), {})] == ["llama2"]
+
+
+def test_a_custom_model_is_there_when_this_gate_has_made_it() -> None:
+    """Decision 4: what an older spec made under the name is neither loaded nor served as it."""
+    wanted = Creation("llama2", "You are Ada.")
+    made = GateConfig(tokens={}, models=(ExpectedModel("ada", warm=True, create=wanted),))
+    ada = canonical("ada")
+    memory = after(made, readiness.connected, saw(sight(ada)), loaded(name="ada"))
+    other = {ada: Pull(made=Creation("llama2", "You are Eva."))}
+
+    for pulls in ({}, other):
+        verdict = readiness.judge(memory, made, pulls)
+        assert (verdict.reason, verdict.message) == (Reason.MODELS_MISSING, "ada is not there yet")
+        assert readiness.to_load(Memory(sight=sight(ada)), made, pulls) == ()
+    assert readiness.judge(memory, made, {ada: Pull(made=wanted)}).ready
 
 
 @pytest.mark.parametrize(

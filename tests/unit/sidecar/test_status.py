@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ollamaserve_sidecar.config import ExpectedModel
+from ollamaserve_sidecar.config import Creation, ExpectedModel
 from ollamaserve_sidecar.failures import Cause, Failure
 from ollamaserve_sidecar.models import canonical
 from ollamaserve_sidecar.ollama import Installed, Running
@@ -57,6 +57,8 @@ def test_the_document_of_the_contract() -> None:
                 "vramBytes": 0,
                 "pulledPercent": 37,
                 "error": "",
+                "failure": "",
+                "givenUp": False,
             }
         ],
         "acceleration": {"device": "unknown", "vramBytes": 0},
@@ -95,6 +97,8 @@ def test_a_model_in_memory() -> None:
         "loaded": True,
         "vramBytes": 4_000,
         "error": "",
+        "failure": "",
+        "givenUp": False,
     }
     assert document["acceleration"] == {"device": "partial", "vramBytes": 4_010}
 
@@ -112,9 +116,26 @@ def test_what_went_wrong_with_a_model() -> None:
     """The pull's failure, or else the load's."""
     failed = {KEY: Pull(failure=Failure(Cause.DISK_FULL, "no space left on device"))}
 
-    assert status(pulls=failed)["models"][0]["error"] == "no space left on device"
-    assert "pulledPercent" not in status(pulls=failed)["models"][0]
+    (model,) = status(pulls=failed)["models"]
+    assert model["error"] == "no space left on device"
+    assert (model["failure"], model["givenUp"]) == ("DiskFull", False)
+    assert "pulledPercent" not in model
+    failed[KEY].failure = Failure(Cause.DISK_FULL, "no space left on device", permanent=True)
+    assert status(pulls=failed)["models"][0]["givenUp"]
     assert status(errors={KEY: "not enough memory"})["models"][0]["error"] == "not enough memory"
+
+
+def test_a_custom_model_is_present_when_it_was_made_as_asked() -> None:
+    """Another model under its name is not the model: the operator would take it as pulled."""
+    wanted = Creation("tiny", "You are Ada.")
+    sight = Sight(reachable=True, installed={KEY: Installed("a" * 64)})
+    facts: dict[str, Any] = {
+        "sight": sight,
+        "models": (ExpectedModel("llama2:7b", create=wanted),),
+    }
+
+    assert not status(**facts)["models"][0]["present"]
+    assert status(**facts, pulls={KEY: Pull(made=wanted)})["models"][0]["present"]
 
 
 @pytest.mark.parametrize(
