@@ -1,305 +1,15 @@
-"""T16: every field of the API reaches the pod, or the child that it belongs to."""
+"""What the manifests promise: placement, security, drains, tokens, images."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
-import yaml
 
-from examples import CRD, IMAGES, NOW, parsed, resource, stored
+from examples import IMAGES, NOW, parsed, resource, stored
 from ollamaserve_operator import api, names
 from ollamaserve_operator.manifests import Images, children
 from ollamaserve_operator.observed import Observed, observe
-
-Body = Mapping[str, Any]
-
-
-class Rendered:
-    """The children of a spec, by kind and by what is in them."""
-
-    def __init__(self, spec: Body, observed: Observed | None = None) -> None:
-        serve = parsed(resource(**spec))
-        claim = observe(stored(children(serve, IMAGES, Observed(at=NOW))), at=NOW).pvc
-        wanted = children(serve, IMAGES, observed or Observed(at=NOW, pvc=claim))
-        self.kinds: dict[str, Any] = {manifest["kind"]: manifest for manifest in wanted}
-
-    def __getitem__(self, kind: str) -> Any:
-        return self.kinds[kind]
-
-    @property
-    def pod(self) -> Any:
-        return self["Deployment"]["spec"]["template"]["spec"]
-
-    @property
-    def job_pod(self) -> Any:
-        return self["Job"]["spec"]["template"]["spec"]
-
-    def container(self, name: str) -> Any:
-        containers = [*self.pod["containers"], *self.job_pod["containers"]]
-        return next(c for c in containers if c["name"] == name)
-
-    @property
-    def ollama(self) -> Any:
-        return self.container("ollama")
-
-    @property
-    def puller(self) -> Any:
-        return self.job_pod["initContainers"][0]
-
-    @property
-    def gate_json(self) -> Any:
-        return json.loads(self["ConfigMap"]["data"]["gate.json"])
-
-    @property
-    def port(self) -> Any:
-        return self["Service"]["spec"]["ports"][0]
-
-    def volume(self, name: str) -> Any:
-        return next(v for v in self.pod["volumes"] if v["name"] == name)
-
-    @property
-    def claim(self) -> Any:
-        return self["PersistentVolumeClaim"]
-
-
-def env(container: Any) -> dict[str, str]:
-    return {entry["name"]: entry.get("value") for entry in container["env"]}
-
-
-def ollama_env(name: str) -> Callable[[Rendered], Any]:
-    return lambda r: env(r.ollama).get(name)
-
-
-DIGEST = "sha256:" + "a" * 64
-
-# field: (a spec that sets it, where it arrives, as what)
-REACHES: dict[str, tuple[Body, Callable[[Rendered], Any], Any]] = {
-    "models.name": (
-        {"models": [{"name": "a:1"}]},
-        lambda r: json.loads(env(r.container("pull"))["PULL_MODELS"]),
-        [{"name": "a:1"}],
-    ),
-    "models.name, at the gate": (
-        {"models": [{"name": "a:1"}]},
-        lambda r: [m["name"] for m in r.gate_json["models"]],
-        ["a:1"],
-    ),
-    "models.digest": (
-        {"models": [{"name": "a:1", "digest": DIGEST}]},
-        lambda r: (
-            json.loads(env(r.container("pull"))["PULL_MODELS"])[0]["digest"],
-            r.gate_json["models"][0]["digest"],
-        ),
-        (DIGEST, DIGEST),
-    ),
-    "models.warm": (
-        {"models": [{"name": "a", "warm": False}, {"name": "b", "warm": True}]},
-        lambda r: [m["warm"] for m in r.gate_json["models"]],
-        [False, True],
-    ),
-    "pull.insecure": (
-        {"pull": {"insecure": True}},
-        lambda r: env(r.container("pull"))["PULL_INSECURE"],
-        "true",
-    ),
-    "pull.retries": ({"pull": {"retries": 3}}, lambda r: r["Job"]["spec"]["backoffLimit"], 3),
-    "pull.resources": (
-        {"pull": {"resources": {"limits": {"memory": "2Gi"}}}},
-        lambda r: r.puller["resources"],
-        {"limits": {"memory": "2Gi"}},
-    ),
-    "storage.persistent.size": (
-        {"storage": {"persistent": {"size": "5Gi"}}},
-        lambda r: r.claim["spec"]["resources"]["requests"]["storage"],
-        "5Gi",
-    ),
-    "storage.persistent.storageClassName": (
-        {"storage": {"persistent": {"storageClassName": "fast"}}},
-        lambda r: r.claim["spec"]["storageClassName"],
-        "fast",
-    ),
-    "storage.persistent.accessMode": (
-        {"storage": {"persistent": {"accessMode": "ReadWriteMany"}}},
-        lambda r: r.claim["spec"]["accessModes"],
-        ["ReadWriteMany"],
-    ),
-    "storage.persistent.whenDeleted": (
-        {"storage": {"persistent": {"whenDeleted": "Retain"}}},
-        lambda r: (
-            "ownerReferences" in r.claim["metadata"],
-            r.claim["metadata"]["labels"][names.RETAINED_FOR],
-        ),
-        (False, "llama"),
-    ),
-    "gpu.count": (
-        {"gpu": {"count": 2}},
-        lambda r: r.ollama["resources"]["limits"],
-        {"nvidia.com/gpu": "2"},
-    ),
-    "gpu.resource": (
-        {"gpu": {"resource": "nvidia.com/mig-1g.10gb"}},
-        lambda r: (r.ollama["resources"]["limits"], r.pod["tolerations"]),
-        (
-            {"nvidia.com/mig-1g.10gb": "1"},
-            [{"key": "nvidia.com/mig-1g.10gb", "operator": "Exists"}],
-        ),
-    ),
-    "gpu.requireAcceleration": (
-        {"gpu": {"requireAcceleration": False}},
-        lambda r: r.gate_json["requireAcceleration"],
-        False,
-    ),
-    "replicas": (
-        {"replicas": 2, "storage": {"persistent": {"accessMode": "ReadWriteMany"}}},
-        lambda r: r["Deployment"]["spec"]["replicas"],
-        2,
-    ),
-    "suspend": ({"suspend": True}, lambda r: r["Deployment"]["spec"]["replicas"], 0),
-    "image.ollama": (
-        {"image": {"ollama": "x/y:1"}},
-        lambda r: (r.ollama["image"], r.puller["image"]),
-        ("x/y:1", "x/y:1"),
-    ),
-    "image.pullPolicy": (
-        {"image": {"pullPolicy": "Always"}},
-        lambda r: (r.ollama["imagePullPolicy"], r.puller["imagePullPolicy"]),
-        ("Always", "Always"),
-    ),
-    "image.pullSecrets": (
-        {"image": {"pullSecrets": [{"name": "s"}]}},
-        lambda r: (r.pod["imagePullSecrets"], r.job_pod["imagePullSecrets"]),
-        ([{"name": "s"}], [{"name": "s"}]),
-    ),
-    "resources": (
-        {"resources": {"requests": {"cpu": "2"}}},
-        lambda r: r.ollama["resources"]["requests"],
-        {"cpu": "2"},
-    ),
-    "ollama.keepAlive": ({"ollama": {"keepAlive": "5m"}}, ollama_env("OLLAMA_KEEP_ALIVE"), "5m"),
-    "ollama.contextLength": (
-        {"ollama": {"contextLength": 4096}},
-        ollama_env("OLLAMA_CONTEXT_LENGTH"),
-        "4096",
-    ),
-    "ollama.numParallel": ({"ollama": {"numParallel": 4}}, ollama_env("OLLAMA_NUM_PARALLEL"), "4"),
-    "ollama.maxLoadedModels": (
-        {"ollama": {"maxLoadedModels": 2}},
-        ollama_env("OLLAMA_MAX_LOADED_MODELS"),
-        "2",
-    ),
-    "ollama.maxQueue": ({"ollama": {"maxQueue": 9}}, ollama_env("OLLAMA_MAX_QUEUE"), "9"),
-    "ollama.flashAttention": (
-        {"ollama": {"flashAttention": False}},
-        ollama_env("OLLAMA_FLASH_ATTENTION"),
-        "false",
-    ),
-    "ollama.kvCacheType": (
-        {"ollama": {"kvCacheType": "q8_0"}},
-        ollama_env("OLLAMA_KV_CACHE_TYPE"),
-        "q8_0",
-    ),
-    "ollama.loadTimeout": (
-        {"ollama": {"loadTimeout": "9m"}},
-        ollama_env("OLLAMA_LOAD_TIMEOUT"),
-        "9m",
-    ),
-    "env": (
-        {"env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]},
-        lambda r: (r.ollama["env"][-1], r.puller["env"][-1]),
-        ({"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},) * 2,
-    ),
-    "auth.secretName": (
-        {"auth": {"secretName": "mine"}},
-        lambda r: (r.volume("tokens")["secret"]["secretName"], "Secret" in r.kinds),
-        ("mine", False),
-    ),
-    "auth.tokens.key": (
-        {"auth": {"tokens": [{"key": "A"}]}},
-        lambda r: [item["key"] for item in r.volume("tokens")["secret"]["items"]],
-        ["A", "A_PREVIOUS", "A_NEXT", "REVISION"],
-    ),
-    "auth.tokens.access": (
-        {"auth": {"tokens": [{"key": "A", "access": "manage"}]}},
-        lambda r: r.gate_json["tokens"],
-        {"A": {"access": "manage"}},
-    ),
-    "gate.drainTimeout": (
-        {"gate": {"drainTimeout": 30}},
-        lambda r: (
-            env(r.container("gate"))["GATE_DRAIN_TIMEOUT"],
-            r.pod["terminationGracePeriodSeconds"],
-        ),
-        ("30", 45),
-    ),
-    "gate.resources": (
-        {"gate": {"resources": {"limits": {"memory": "1Gi"}}}},
-        lambda r: (r.container("gate")["resources"], r.container("pull")["resources"]),
-        ({"limits": {"memory": "1Gi"}}, {"limits": {"memory": "1Gi"}}),
-    ),
-    "service.type": (
-        {"service": {"type": "NodePort"}},
-        lambda r: r["Service"]["spec"]["type"],
-        "NodePort",
-    ),
-    "service.annotations": (
-        {"service": {"annotations": {"a": "b"}}},
-        lambda r: r["Service"]["metadata"]["annotations"]["a"],
-        "b",
-    ),
-    "service.nodePort": (
-        {"service": {"type": "NodePort", "nodePort": 30000}},
-        lambda r: r.port["nodePort"],
-        30000,
-    ),
-    "service.loadBalancerClass": (
-        {"service": {"type": "LoadBalancer", "loadBalancerClass": "x/y"}},
-        lambda r: r["Service"]["spec"]["loadBalancerClass"],
-        "x/y",
-    ),
-    "scheduling.nodeSelector": (
-        {"scheduling": {"nodeSelector": {"a": "b"}}},
-        lambda r: (r.pod["nodeSelector"], r.job_pod["nodeSelector"]),
-        ({"a": "b"}, {"a": "b"}),
-    ),
-    "scheduling.tolerations": (
-        {"gpu": {"count": 0}, "scheduling": {"tolerations": [{"key": "x"}]}},
-        lambda r: (r.pod["tolerations"], r.job_pod["tolerations"]),
-        ([{"key": "x"}], [{"key": "x"}]),
-    ),
-}
-
-
-@pytest.mark.parametrize(("spec", "where", "what"), REACHES.values(), ids=REACHES.keys())
-def test_field_reaches_its_place(spec: Body, where: Callable[[Rendered], Any], what: Any) -> None:
-    """T16: what the user writes arrives, and it isn't there without being written."""
-    rendered = Rendered(spec)
-    if "Job" not in rendered.kinds:
-        rendered.kinds["Job"] = Rendered({})["Job"]
-
-    assert where(rendered) == what
-
-
-def leaves(schema: Body, path: str = "") -> Iterator[str]:
-    """The paths of all fields that aren't blocks of fields themselves."""
-    inner = schema.get("items", schema)
-    if "properties" not in inner:
-        yield path
-    for name, field in inner.get("properties", {}).items():
-        yield from leaves(field, f"{path}.{name}".lstrip("."))
-
-
-def test_no_field_is_left_out() -> None:
-    """T16: each field of the CRD is in the table above, by itself or with the block it is in."""
-    crd = yaml.safe_load(CRD.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    tried = {*REACHES, "storage.ephemeral.sizeLimit"}  # the last one just below
-    forgotten = [
-        path
-        for path in leaves(crd["properties"]["spec"])
-        if not any(path == known or path.startswith(f"{known}.") for known in tried)
-    ]
-
-    assert forgotten == []
+from rendered import Body, Rendered, env
 
 
 def test_size_limit_reaches_the_pods_own_disk() -> None:
@@ -341,6 +51,64 @@ def test_job_follows_the_server_and_takes_no_gpu() -> None:
     assert rendered.job_pod["tolerations"] == rendered.pod["tolerations"]
     assert "nvidia.com/gpu" not in json.dumps(rendered.puller["resources"])
     assert "affinity" not in shared.job_pod
+
+
+def test_job_beside_a_users_claim() -> None:
+    """T1, decision 2: a user's claim may be ReadWriteOnce, unless its user says that it isn't."""
+    mine = {"storage": {"existingClaim": {"name": "mine"}}}
+    rolling = {"updateStrategy": "RollingUpdate", "replicas": 2}
+
+    assert "podAffinity" in Rendered(mine).job_pod["affinity"]
+    assert "affinity" not in Rendered({**mine, **rolling}).job_pod
+
+
+def test_users_rules_about_pods_leave_the_job_a_node() -> None:
+    """Decision 2: what keeps servers apart, or near others, must not leave the Job no node."""
+    apart = {"podAntiAffinity": {"required": 1}, "podAffinity": {"required": 2}}
+    nodes = {"nodeAffinity": {"required": 3}}
+    spread = [{"topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}]
+    spec = {"scheduling": {"affinity": {**apart, **nodes}, "topologySpreadConstraints": spread}}
+    one_node = Rendered(spec).job_pod
+    shared = Rendered({**spec, "storage": {"persistent": {"accessMode": "ReadWriteMany"}}}).job_pod
+
+    assert list(one_node["affinity"]) == ["podAffinity"]
+    assert one_node["affinity"]["podAffinity"] != apart["podAffinity"]
+    assert shared["affinity"] == nodes
+    assert "topologySpreadConstraints" not in {**one_node, **shared}
+
+
+def test_own_selector_of_a_spread_stays() -> None:
+    """A constraint's own labelSelector is obeyed; without one, the serving pods are counted."""
+    own = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": "b"}}}
+    rendered = Rendered({"scheduling": {"topologySpreadConstraints": [own]}})
+
+    assert rendered.pod["topologySpreadConstraints"] == [own]
+
+
+def test_only_who_pulls_gets_the_way_to_the_registry() -> None:
+    """Proxy and certificates are for the Ollama that pulls, and the proxy is never for loopback."""
+    way = {"proxy": {"https": "http://proxy:1"}, "caBundle": {"name": "ca"}}
+    by_job, in_pod = Rendered({"pull": way}), Rendered({"pull": {**way, "strategy": "InPod"}})
+
+    assert {"HTTPS_PROXY", "NO_PROXY", "SSL_CERT_DIR"} <= set(env(by_job.puller))
+    assert {"HTTPS_PROXY", "NO_PROXY", "SSL_CERT_DIR"}.isdisjoint(env(by_job.ollama))
+    assert {"HTTPS_PROXY", "NO_PROXY", "SSL_CERT_DIR"} <= set(env(in_pod.ollama))
+    assert env(in_pod.ollama)["NO_PROXY"] == "localhost,127.0.0.1,::1"
+    assert "HTTP_PROXY" not in env(in_pod.ollama)
+    assert "ca" not in {volume["name"] for volume in by_job.pod["volumes"]}
+    assert "HTTPS_PROXY" not in json.dumps(in_pod.container("gate"))
+
+
+def test_certificate_is_a_folder_of_two_files() -> None:
+    """G7: no subPath, or a renewed certificate would never arrive; the probes stay on 7861."""
+    gate = Rendered({"gate": {"tls": {"secretName": "cert"}}})
+    secret = gate.volume("tls")["secret"]
+    probes = [gate.container("gate")[f"{kind}Probe"]["httpGet"] for kind in ("liveness", "startup")]
+
+    assert [item["key"] for item in secret["items"]] == ["tls.crt", "tls.key"]
+    assert "optional" not in secret
+    assert all("subPath" not in mount for mount in gate.container("gate")["volumeMounts"])
+    assert [(probe["port"], probe["scheme"]) for probe in probes] == [(7861, "HTTP")] * 2
 
 
 def test_job_gives_up_at_once_on_permanent_errors() -> None:
@@ -443,6 +211,16 @@ def test_no_token_in_any_manifest() -> None:
             {"storage": {"ephemeral": {}}, "gpu": {"count": 0}},
             {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         ),
+        (
+            {"storage": {"ephemeral": {}}, "updateStrategy": "RollingUpdate"},
+            {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        ),
+        ({"storage": {"ephemeral": {}}, "updateStrategy": "Recreate"}, {"type": "Recreate"}),
+        ({"storage": {"existingClaim": {"name": "a"}}}, {"type": "Recreate"}),
+        (
+            {"storage": {"existingClaim": {"name": "a"}}, "updateStrategy": "RollingUpdate"},
+            {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        ),
     ],
 )
 def test_update_strategy(spec: Body, strategy: Body) -> None:
@@ -483,6 +261,7 @@ def test_operator_upgrade_keeps_the_images() -> None:
     assert images(suspend=True) == [IMAGES.gate, IMAGES.ollama]
     assert images(ollama={"numParallel": 2}) == ["gate:2", "ollama:2"]
     assert images(image={"ollama": "mine:1"}) == ["gate:2", "mine:1"]
+    assert images(gate={"upgradePolicy": "Always"}) == ["gate:2", "ollama:2"]
 
 
 def test_claim_grows_only_when_bound_and_never_shrinks() -> None:
