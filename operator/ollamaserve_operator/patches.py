@@ -14,10 +14,12 @@ import jsonpatch
 from ollamaserve_operator.api import OllamaServe, Patch, PatchType, Persistent
 from ollamaserve_operator.errors import PatchRefused
 from ollamaserve_operator.guarantees import broken
-from ollamaserve_operator.manifests import Manifest
+from ollamaserve_operator.manifests import Images, Manifest
 from ollamaserve_operator.manifests.metadata import stamped
 from ollamaserve_operator.manifests.pod_disruption_budget import pod_disruption_budget
+from ollamaserve_operator.manifests.pull_job import job
 from ollamaserve_operator.names import COMPONENT, Component
+from ollamaserve_operator.pull import Attempt
 
 MOST_OPERATIONS = 64  # of one patch
 LARGEST = 262_144  # characters of JSON: each copy can double an object, and it has to fit etcd
@@ -44,21 +46,32 @@ _ASKED_BY: Mapping[str, tuple[Callable[[OllamaServe], bool], str]] = {
 
 
 def patched(
-    serve: OllamaServe, children: Sequence[Manifest]
+    serve: OllamaServe, images: Images, children: Sequence[Manifest]
 ) -> tuple[Manifest, ...] | PatchRefused:
     """The children with the spec's patches in them, stamped anew; or why that can't be."""
-    found = []
+    if not serve.patches:
+        return tuple(children)
+    if refused := _without_object(serve):
+        return refused
+    outcomes = [_with_all(serve, manifest) for manifest in (*children, *_later(serve, images))]
+    for outcome in outcomes:
+        if isinstance(outcome, PatchRefused):
+            return outcome
+    return tuple(m for m in outcomes[: len(children)] if not isinstance(m, PatchRefused))
+
+
+def _without_object(serve: OllamaServe) -> PatchRefused | None:
     for index, patch in enumerate(serve.patches):
         asked, by = _ASKED_BY.get(patch.target, (lambda _: True, ""))
         if not asked(serve):
             words = f"there is none: set {by}, or remove the patch"
             return PatchRefused(index, patch.target, words)
-    for manifest in children:
-        outcome = _with_all(serve, manifest)
-        if isinstance(outcome, PatchRefused):
-            return outcome
-        found.append(outcome)
-    return tuple(found)
+    return None
+
+
+def _later(serve: OllamaServe, images: Images) -> tuple[Manifest, ...]:
+    """A Job may be made in a month: what would be refused then is said now."""
+    return () if serve.pulls_in_pod else (job(serve, images, Attempt("")),)
 
 
 def _with_all(serve: OllamaServe, manifest: Manifest) -> Manifest | PatchRefused:

@@ -106,7 +106,7 @@ class Reconciler:
         for _ in range(ROUNDS):
             seen = self._observe(key)
             children = manifests.children(serve, self._images, seen, self._home)
-            wanted = patches.patched(serve, children)
+            wanted = patches.patched(serve, self._images, children)
             if isinstance(wanted, PatchRefused):
                 refused = StepFailure(wanted.target, "", wanted)
                 self._warn(key, (refused,))

@@ -6,7 +6,7 @@ from ollamaserve_operator import names
 from ollamaserve_operator.api import OllamaServe, UpdateStrategy, UpgradePolicy
 from ollamaserve_operator.manifests.gate_container import gate_container, gate_volumes
 from ollamaserve_operator.manifests.images import UNRESOLVED, Chosen, Images
-from ollamaserve_operator.manifests.metadata import Manifest, metadata
+from ollamaserve_operator.manifests.metadata import Manifest, metadata, patches_of
 from ollamaserve_operator.manifests.ollama_container import NO_GPU, ollama_container
 from ollamaserve_operator.manifests.placement import on_one_node, serving
 from ollamaserve_operator.manifests.volumes import volumes
@@ -20,7 +20,8 @@ PROGRESS_DEADLINE = 86_400  # seconds: a first pull of a big model may take hour
 def deployment(serve: OllamaServe, images: Images, observed: Observed) -> Manifest:
     """Images are resolved again only when what reaches the pod template changes (decision 9)."""
     chosen = images.chosen(serve)
-    template_hash = names.digest(_template(serve, UNRESOLVED.chosen(serve)))[:16]
+    reaching = _template(serve, UNRESOLVED.chosen(serve)) | patches_of(serve, "Deployment")
+    template_hash = names.digest(reaching)[:16]
     found = observed.deployment.annotations if observed.deployment else {}
     waits = serve.gate.upgrade_policy is UpgradePolicy.ON_SPEC_CHANGE
     if waits and found.get(names.TEMPLATE_HASH) == template_hash:

@@ -36,6 +36,12 @@ def owner(serve: OllamaServe) -> dict[str, Any]:
     }
 
 
+def patches_of(serve: OllamaServe, kind: str) -> dict[str, Any]:
+    """What a hash has to tell apart besides a manifest as it was built: the patches on it."""
+    found = [[patch.type, patch.patch] for patch in serve.patches if patch.target == kind]
+    return {"patches": found} if found else {}
+
+
 def stamped(manifest: Manifest) -> Manifest:
     """The manifest with the hash of itself, so that an unchanged wish costs no write."""
     about = manifest["metadata"]

@@ -6,7 +6,7 @@ from typing import Any
 from ollamaserve_operator import names
 from ollamaserve_operator.api import OllamaServe
 from ollamaserve_operator.manifests.images import Chosen, Images
-from ollamaserve_operator.manifests.metadata import Manifest, metadata
+from ollamaserve_operator.manifests.metadata import Manifest, metadata, patches_of
 from ollamaserve_operator.manifests.ollama_container import (
     CONTAINER_SECURITY,
     NO_GPU,
@@ -18,7 +18,7 @@ from ollamaserve_operator.manifests.placement import pulling
 from ollamaserve_operator.manifests.volumes import volumes
 from ollamaserve_operator.names import Component
 from ollamaserve_operator.observed import Observed
-from ollamaserve_operator.pull import attempt
+from ollamaserve_operator.pull import Attempt, attempt, entry
 
 PERMANENT = [2, 3]  # exit statuses after which another try is no use: docs/architecture.md
 
@@ -26,10 +26,12 @@ PERMANENT = [2, 3]  # exit statuses after which another try is no use: docs/arch
 def pull_job(serve: OllamaServe, images: Images, observed: Observed) -> Manifest | None:
     """None where no Job is wanted. A template can't change, so the name carries its hash."""
     wanted = attempt(serve, observed)
-    if wanted is None:
-        return None
+    return None if wanted is None else job(serve, images, wanted)
+
+
+def job(serve: OllamaServe, images: Images, wanted: Attempt) -> Manifest:
     spec = _spec(serve, images.chosen(serve))
-    identity = [wanted.key, wanted.number, wanted.retry, spec]
+    identity = [wanted.key, wanted.number, wanted.retry, spec | patches_of(serve, "Job")]
     annotations = {
         names.PULL_KEY: wanted.key,
         names.ATTEMPT: str(wanted.number),
@@ -75,10 +77,6 @@ def _pod(serve: OllamaServe, images: Chosen) -> dict[str, Any]:
 
 
 def _pull(serve: OllamaServe, image: str) -> dict[str, Any]:
-    models = [
-        {"name": model.name} | ({"digest": model.digest} if model.digest else {})
-        for model in serve.models
-    ]
     return {
         "name": names.PULL_CONTAINER,
         "image": image,
@@ -86,7 +84,7 @@ def _pull(serve: OllamaServe, image: str) -> dict[str, Any]:
         "args": ["pull"],
         "env": environment(
             {
-                "PULL_MODELS": json.dumps(models),
+                "PULL_MODELS": json.dumps([entry(model) for model in serve.models]),
                 "PULL_INSECURE": str(serve.pull.insecure).lower(),
                 "GATE_UPSTREAM": UPSTREAM,
                 "GATE_STATUS_LISTEN": f":{names.STATUS_PORT}",
