@@ -41,10 +41,20 @@ def test_every_field_of_the_full_sample_is_read() -> None:
     """No field that users may write is dropped on the way in."""
     serve = parsed(sample("full"))
 
+    proxy = "http://proxy.example.com:3128"
     assert serve.pull == api.Pull(
+        strategy=api.Strategy.JOB,
         insecure=False,
+        ca_bundle=api.CaBundle("company-ca", "bundle.pem"),
+        proxy=api.Proxy(proxy, proxy, "registry.example.com,10.0.0.0/8"),
         retries=10,
         resources={"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
+    )
+    assert serve.models[-1].create == api.Create(
+        "llama2:7b",
+        "You answer questions about the intranet, briefly.",
+        "{{ .System }} {{ .Prompt }}",
+        {"temperature": 0.2, "num_ctx": 8192, "stop": ["<end>"]},
     )
     assert serve.storage == api.Persistent(
         "100Gi", "shared", api.AccessMode.READ_WRITE_MANY, api.WhenDeleted.RETAIN
@@ -54,6 +64,24 @@ def test_every_field_of_the_full_sample_is_read() -> None:
     assert [token.key for token in serve.auth.tokens] == ["AUTH_TOKEN", "ADMIN_TOKEN"]
     assert serve.service.load_balancer_class == "example.com/internal"
     assert serve.scheduling.node_selector == {"accelerator": "a100"}
+    assert serve.auth.tokens[0] == api.Token("AUTH_TOKEN", api.Access.INFER, ("helpdesk",))
+    assert [(key.name, key.models) for key in serve.auth.authorized_keys] == [
+        ("ada", ("helpdesk", "llama2:7b"))
+    ]
+    assert serve.gate.limits == api.Limits(16777216, 64, 16, 128, 60, 600, 2048)
+    assert serve.gate.upgrade_policy is api.UpgradePolicy.ALWAYS
+    assert serve.ingress == api.Ingress(
+        "llm.team-a.example.com",
+        "nginx",
+        api.Tls("llm-ingress-tls"),
+        {"nginx.ingress.kubernetes.io/backend-protocol": "HTTPS"},
+    )
+    assert serve.http_route is not None
+    assert serve.http_route.hostnames == ("llm.team-a.example.com",)
+    assert (len(serve.network_policy.from_), len(serve.network_policy.egress)) == (1, 1)
+    assert serve.pod_disruption_budget == api.PodDisruptionBudget(True, "50%")
+    assert serve.monitoring.pod_monitor.labels == {"release": "prometheus"}
+    assert [patch.type for patch in serve.patches] == [api.PatchType.MERGE, api.PatchType.JSON]
 
 
 def test_retry_annotation_is_read() -> None:
@@ -70,12 +98,62 @@ def test_retry_annotation_is_read() -> None:
         ({"models": []}, "spec.models is empty"),
         ({"models": [{"name": "x"}, {"name": "X:latest"}]}, "x and X:latest, which are one model"),
         ({"replicas": 2}, "spec.replicas is 2 on a ReadWriteOnce volume"),
-        ({"storage": {}}, "exactly one of persistent and ephemeral"),
+        ({"storage": {}}, "exactly one of persistent, existingClaim and ephemeral"),
         ({"storage": {"persistent": {}, "ephemeral": {}}}, "exactly one"),
         ({"env": [{"name": "OLLAMA_HOST"}]}, "spec.env sets OLLAMA_HOST"),
         ({"gpu": {"cuont": 1}}, "cuont"),
         ({"auth": {"tokens": [{"key": "A", "access": "root"}]}}, "root"),
         ({"storage": {"persistent": {"accessMode": "ReadOnlyMany"}}}, "ReadOnlyMany"),
+        (
+            {"models": [{"name": "a", "digest": "sha256:1", "create": {"from": "b"}}]},
+            "a with create and digest: remove digest",
+        ),
+        ({"models": [{"name": "a", "create": {"from": "A:latest"}}]}, "created from itself"),
+        (
+            {"replicas": 2, "storage": {"existingClaim": {"name": "a"}}},
+            "say so with updateStrategy: RollingUpdate",
+        ),
+        ({"updateStrategy": "RollingUpdate"}, "leave it at Auto"),
+        (
+            {"storage": {"ephemeral": {}}, "pull": {"strategy": "Job"}},
+            "spec.pull.strategy is Job with ephemeral storage",
+        ),
+        (
+            {
+                "replicas": 2,
+                "storage": {"persistent": {"accessMode": "ReadWriteMany"}},
+                "pull": {"strategy": "InPod"},
+            },
+            "would write the same files",
+        ),
+        (
+            {"pull": {"proxy": {"https": "http://p:1"}}, "env": [{"name": "HTTPS_PROXY"}]},
+            "spec.env sets HTTPS_PROXY, and spec.pull.proxy is there too",
+        ),
+        (
+            {"pull": {"caBundle": {"name": "a"}}, "env": [{"name": "SSL_CERT_DIR"}]},
+            "spec.env sets SSL_CERT_DIR",
+        ),
+        (
+            {"auth": {"tokens": [{"key": "A", "access": "manage", "models": ["a"]}]}},
+            "spec.auth.tokens (A) has models and the access manage",
+        ),
+        (
+            {"auth": {"authorizedKeys": [{"name": "AUTH_TOKEN", "key": "ssh-ed25519 A"}]}},
+            "AUTH_TOKEN as a token and as a key",
+        ),
+        (
+            {"auth": {"authorizedKeys": [{"name": "ada", "key": "k", "access": "full"}]}},
+            "the access full without TLS: set spec.gate.tls.secretName",
+        ),
+        (
+            {"patches": [{"target": "Job", "type": "json", "patch": {}}]},
+            "spec.patches[0].patch is no json patch: write a list of operations",
+        ),
+        (
+            {"patches": [{"target": "Job", "type": "merge", "patch": []}]},
+            "spec.patches[0].patch is no merge patch: write an object",
+        ),
     ],
 )
 def test_what_cannot_be_served_is_a_value(spec: dict[str, Any], words: str) -> None:
