@@ -57,6 +57,12 @@ PROGRAMS = {
         ),
         Program("kind", versions.KIND, "kind", "sigs.k8s.io/kind"),
         Program("kwok", versions.KWOK, "kwok", "sigs.k8s.io/kwok/cmd/kwok"),
+        Program(
+            "kubeconform",
+            versions.KUBECONFORM,
+            "kubeconform",
+            "github.com/yannh/kubeconform/cmd/kubeconform",
+        ),
         Program("echo", versions.RELEASE, "echo"),
         Program(
             "ollama",

@@ -15,6 +15,7 @@ NODE_IMAGE = (
     "@sha256:7416a61b42b1662ca6ca89f02028ac133a309a2a30ba309614e8ec94d976dc5a"
 )
 KWOK = "v0.8.0"
+KUBECONFORM = "v0.8.0"
 OLLAMA = "0.17.4"
 OLLAMA_IMAGE = f"docker.io/ollama/ollama:{OLLAMA}"
 

@@ -67,6 +67,7 @@ def test_the_pinned_versions_are_those_of_the_go_modules() -> None:
         "local-path-provisioner": "github.com/rancher/local-path-provisioner",
         "kind": "sigs.k8s.io/kind",
         "kwok": "sigs.k8s.io/kwok",
+        "kubeconform": "github.com/yannh/kubeconform",
         "ollama": "github.com/ollama/ollama",
     }
 
