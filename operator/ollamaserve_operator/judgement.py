@@ -59,6 +59,7 @@ PERMANENT = frozenset(
         Reason.PULL_DENIED,
         Reason.DIGEST_MISMATCH,
         Reason.DISK_FULL,
+        Reason.CREATE_FAILED,
         Reason.INVALID_CONFIGURATION,
     }
 )

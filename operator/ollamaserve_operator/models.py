@@ -1,15 +1,14 @@
-"""How far the models are: the ModelsPulled finding, and `status.models`.
+"""How far the models are: the finding ModelsPulled, in words.
 
-Pure. A Job's end is the truth for a claim; gates' reports for a pod's own disk. A report that
-didn't come changes nothing: what was known of a model then stays.
+Pure. Where a Job pulls, its end is the truth; where pods pull for themselves, the gates' reports.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from ollamaserve_operator import names, pull
-from ollamaserve_operator.api import Model, OllamaServe
+from ollamaserve_operator.api import Ephemeral, ExistingClaim, OllamaServe
+from ollamaserve_operator.inventory import known, percents
 from ollamaserve_operator.judgement import Finding, bad, good
 from ollamaserve_operator.names import Component
 from ollamaserve_operator.observed import Job, Observed, Pod
@@ -22,6 +21,7 @@ FAILURES = {
     "PullDenied": (Reason.PULL_DENIED, "make it readable to everyone, or take another registry"),
     "DigestMismatch": (Reason.DIGEST_MISMATCH, "correct spec.models[].digest, or remove it"),
     "DiskFull": (Reason.DISK_FULL, "raise spec.storage.persistent.size"),
+    "CreateFailed": (Reason.CREATE_FAILED, "correct spec.models[].create"),
     "InvalidConfiguration": (Reason.INVALID_CONFIGURATION, "correct spec.models"),
     "OllamaUnreachable": (Reason.PULL_FAILED, "see kubectl logs -c ollama of its pod"),
     "PullFailed": (Reason.PULL_FAILED, "check that the pods reach the registry"),
@@ -52,22 +52,38 @@ def _by_job(serve: OllamaServe, observed: Observed) -> Finding:
     if missing:
         return bad(
             Reason.MODELS_MISSING,
-            f"{', '.join(missing)} was pulled and is gone; it is pulled again soon",
+            f"{', '.join(missing)} was pulled, and is gone or another one by now; it is pulled "
+            "again soon",
         )
     return good(Reason.PULLED, _count(serve, len(serve.models)))
 
 
 def _failed(serve: OllamaServe, observed: Observed, job: Job) -> Finding:
     words = _last_words(observed, job)
-    reason, advice = FAILURES.get(words.get("reason", ""), FAILURES["PullFailed"])
     what = words.get("model") or ", ".join(model.name for model in serve.models)
     said = words.get("message") or job.failure or "the Job failed"
+    return _in_vain(serve, what, said, words.get("reason", ""))
+
+
+def _in_vain(serve: OllamaServe, what: str, said: str, failure: str) -> Finding:
+    """Nobody tries again: why, what to do, and how to ask for another try."""
+    reason, advice = FAILURES.get(failure, FAILURES["PullFailed"])
+    advice = _room(serve) if reason is Reason.DISK_FULL else advice
     again = f"annotate --overwrite ollamaserve {serve.name} {names.RETRY}=$(date +%s)"
     return bad(
         reason,
         f"{what} can't be pulled: {said}; {advice}. To try again as it is: "
         f"kubectl -n {serve.namespace} {again}",
     )
+
+
+def _room(serve: OllamaServe) -> str:
+    match serve.storage:
+        case Ephemeral():
+            return "give its node more disk, or keep models on spec.storage.persistent"
+        case ExistingClaim(name=name):
+            return f"make room on your claim {name}"
+    return FAILURES["DiskFull"][1]
 
 
 def _pulling(serve: OllamaServe, observed: Observed, job: Job) -> Finding:
@@ -103,8 +119,9 @@ def _by_reports(serve: OllamaServe, observed: Observed) -> Finding:
     A pod turns ready only with every model there, so one that doesn't report is taken at its
     readiness (decision 5: a failed poll changes nothing).
     """
-    found = known(serve, observed)
-    failed = next((r for r in found.values() if r.error and not r.present), None)
+    failed = next((m for m in known(serve, observed).values() if m.failure), None)
+    if failed and failed.given_up:
+        return _in_vain(serve, failed.name, failed.error, failed.failure)
     if failed:
         return bad(
             Reason.PULL_FAILED,
@@ -121,8 +138,9 @@ def _by_reports(serve: OllamaServe, observed: Observed) -> Finding:
 def _has_all(serve: OllamaServe, pod: Pod, report: GateReport | None) -> bool:
     if report is None:
         return pod.ready
-    there = {model.name for model in report.models if model.present}
-    return there >= {model.name for model in serve.models}
+    there = {model.name: model for model in report.models}
+    absent = ModelReport("")
+    return all(pull.as_pinned(there.get(m.name, absent), m.digest) for m in serve.models)
 
 
 def _progress(serve: OllamaServe, observed: Observed) -> str:
@@ -154,71 +172,3 @@ def _last_words(observed: Observed, job: Job) -> Mapping[str, str]:
     except ValueError:
         return {}
     return {k: str(v) for k, v in found.items()} if isinstance(found, dict) else {}
-
-
-def percents(observed: Observed) -> dict[str, int]:
-    """Percent pulled by model, where a pull is going on: the least of all reports."""
-    found: dict[str, int] = {}
-    for report in observed.reports.values():
-        for model in report.models:
-            if model.pulled_percent is not None and not model.present:
-                found[model.name] = min(model.pulled_percent, found.get(model.name, 100))
-    return found
-
-
-def known(serve: OllamaServe, observed: Observed) -> dict[str, ModelReport]:
-    """What the gates say of each model; where they differ, the pod that lacks it speaks."""
-    wanted = {model.name for model in serve.models}
-    found: dict[str, ModelReport] = {}
-    for report in observed.reports.values():
-        for model in report.models:
-            if model.name in wanted and (model.name not in found or not model.present):
-                found[model.name] = model
-    return found
-
-
-def listed(
-    serve: OllamaServe, observed: Observed, previous: Iterable[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """`status.models`, in the order of the spec."""
-    stays = {"loaded"} if serve.running_replicas == 0 else set()
-    before = {e["name"]: {k: v for k, v in e.items() if k not in stays} for e in previous}
-    reports, percent = known(serve, observed), percents(observed)
-    return [
-        _entry(model, reports.get(model.name), before.get(model.name, {}), percent)
-        for model in serve.models
-    ]
-
-
-def _entry(
-    model: Model,
-    report: ModelReport | None,
-    before: Mapping[str, Any],
-    percent: Mapping[str, int],
-) -> dict[str, Any]:
-    entry: dict[str, Any] = {"name": model.name}
-    if report is None:
-        entry |= {k: v for k, v in before.items() if k != "pulledPercent"}
-    elif report.present:
-        entry |= {
-            "digest": _prefixed(report.digest),
-            "sizeBytes": report.size_bytes,
-            "parameterSize": report.parameter_size,
-            "quantization": report.quantization,
-            "loaded": report.loaded,
-        }
-    if model.name in percent:
-        entry["pulledPercent"] = percent[model.name]
-    return {key: value for key, value in entry.items() if value != ""}
-
-
-def _prefixed(digest: str) -> str:
-    """As in spec.models: Ollama's own listing leaves out what kind of digest it is."""
-    return f"sha256:{digest}" if digest and ":" not in digest else digest
-
-
-def summary(entries: Sequence[Mapping[str, Any]], finding: Finding) -> str:
-    """`2/3`: the models that are there, of those that are asked for, in `listed` entries."""
-    total = len(entries)
-    there = total if finding.reason is Reason.PULLED else sum("sizeBytes" in e for e in entries)
-    return f"{there}/{total}"

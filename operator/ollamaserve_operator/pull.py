@@ -1,15 +1,18 @@
 """Whether a pull Job is wanted, and which attempt (decision 3): the one place that knows.
 
-A pull is identified by its key: the models, their digests and the volume they go to. A complete
-Job with this key means that the models are there, unless the gates that look there say otherwise.
+A pull is identified by its key: the models, their digests, what they are made of, and the volume
+that they go to. A complete Job with this key means that the models are there, unless the gates that
+look there say otherwise.
 """
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from ollamaserve_operator import names
-from ollamaserve_operator.api import ExistingClaim, OllamaServe, Persistent
+from ollamaserve_operator.api import Create, ExistingClaim, Model, OllamaServe, Persistent
 from ollamaserve_operator.observed import Job, Observed
+from ollamaserve_operator.report import ModelReport
 
 FIRST_BACKOFF = timedelta(seconds=60)
 LONGEST_BACKOFF = timedelta(hours=1)
@@ -33,8 +36,29 @@ def key(serve: OllamaServe, observed: Observed) -> str:
     volume = "" if serve.pulls_in_pod else _volume(serve, observed)
     if not volume:
         return ""
-    models = sorted([model.name, model.digest] for model in serve.models)
+    models = sorted((entry(model) for model in serve.models), key=lambda found: str(found["name"]))
     return names.digest({"models": models, "volume": volume})[:16]
+
+
+def entry(model: Model) -> dict[str, Any]:
+    """A model as the puller is told of it, in the Job and in a gate: docs/architecture.md."""
+    found: dict[str, Any] = {"name": model.name}
+    if model.digest:
+        found["digest"] = model.digest
+    if model.create:
+        found["create"] = _creation(model.create)
+    return found
+
+
+def _creation(create: Create) -> dict[str, Any]:
+    """As it was written: what is left out is the source's."""
+    written = {
+        "from": create.from_,
+        "system": create.system,
+        "template": create.template,
+        "parameters": dict(create.parameters) or None,
+    }
+    return {key: value for key, value in written.items() if value is not None}
 
 
 def _volume(serve: OllamaServe, observed: Observed) -> str:
@@ -78,17 +102,22 @@ def attempt(serve: OllamaServe, observed: Observed) -> Attempt | None:
 
 
 def missing(serve: OllamaServe, observed: Observed) -> tuple[str, ...]:
-    """The models of the spec that a serving gate has looked for and not found."""
-    wanted = {model.name for model in serve.models}
+    """The models of the spec that a serving gate has looked for and not found as wanted."""
+    pins = {model.name: model.digest for model in serve.models}
     serving = (report for report in observed.reports.values() if report.mode == "serve")
     absent = {
         model.name
         for report in serving
         if report.reason != "OllamaUnreachable"
         for model in report.models
-        if not model.present
+        if model.name in pins and not as_pinned(model, pins[model.name])
     }
-    return tuple(sorted(wanted & absent))
+    return tuple(sorted(absent))
+
+
+def as_pinned(model: ModelReport, pin: str) -> bool:
+    """Whether it is there, with the digest that was asked for."""
+    return model.present and (not pin or not model.digest or model.digest == pin)
 
 
 def _rested(job: Job, observed: Observed) -> bool:

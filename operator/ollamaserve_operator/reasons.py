@@ -40,6 +40,7 @@ class Reason(StrEnum):
     PULL_DENIED = "PullDenied"
     DIGEST_MISMATCH = "DigestMismatch"
     DISK_FULL = "DiskFull"
+    CREATE_FAILED = "CreateFailed"
     OLLAMA_UNREACHABLE = "OllamaUnreachable"
     INVALID_CONFIGURATION = "InvalidConfiguration"
     MODELS_MISSING = "ModelsMissing"

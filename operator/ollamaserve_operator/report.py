@@ -14,6 +14,8 @@ WORD_LENGTH = 32
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
+    """`failure` is why a pull of the gate's own failed, `given_up` that it tries no more."""
+
     name: str
     present: bool = False
     digest: str = ""
@@ -25,6 +27,8 @@ class ModelReport:
     vram_bytes: int = 0
     pulled_percent: int | None = None
     error: str = ""
+    failure: str = ""
+    given_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,8 @@ def _model(entry: Mapping[str, Any]) -> ModelReport:
         vram_bytes=_count(entry.get("vramBytes")),
         pulled_percent=_percent(entry.get("pulledPercent")),
         error=str(entry.get("error", "")),
+        failure=str(entry.get("failure", "")),
+        given_up=entry.get("givenUp") is True,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ollamaserve_operator import judgement, models, names
+from ollamaserve_operator import inventory, judgement, models, names
 from ollamaserve_operator.api import Invalid, OllamaServe
 from ollamaserve_operator.aspects import accepted, available, rollout, tokens
 from ollamaserve_operator.errors import StepFailure
@@ -60,7 +60,7 @@ def status(
         ROLLOUT: rollout(serve, observed),
     }
     told = _told(findings) | _asides(serve, observed)
-    entries = models.listed(serve, observed, previous.get("models", ()))
+    entries = inventory.listed(serve, observed, previous.get("models", ()))
     found = {
         "observedGeneration": serve.identity.generation,
         "conditions": _conditions(told, serve.identity.generation, observed, previous),
@@ -69,7 +69,7 @@ def status(
         "replicas": len(observed.of(Component.SERVER)),
         "readyReplicas": sum(pod.ready for pod in observed.of(Component.SERVER)),
         "selector": names.selector_string(serve.name),
-        "modelsSummary": models.summary(entries, findings[ConditionType.MODELS_PULLED]),
+        "modelsSummary": inventory.summary(serve, entries, findings[ConditionType.MODELS_PULLED]),
         "models": entries,
     }
     acceleration = _acceleration(serve, observed, previous)

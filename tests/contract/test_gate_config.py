@@ -22,12 +22,19 @@ from ollamaserve_sidecar.tokens import NEXT, PREVIOUS
 
 DIGEST = "a" * 64
 
+ADA = {
+    "name": "ada",
+    "create": {"from": "a:1", "system": "s", "template": "t", "parameters": {"stop": ["x"]}},
+}
+
 CASES: dict[str, Any] = {
     "minimal": sample("minimal"),
     "cpu": sample("cpu"),
     "full": sample("full"),
     "ephemeral": resource(storage={"ephemeral": {}}, pull={"insecure": True}),
     "pinned": resource(models=[{"name": "a:1", "digest": f"sha256:{DIGEST}"}, {"name": "b"}]),
+    "custom": resource(models=[ADA, {"name": "eva", "create": {"from": "b"}}]),
+    "custom, in the pod": resource(models=[ADA], pull={"strategy": "InPod"}),
     "tokens": resource(
         auth={"tokens": [{"key": f"T-{access}", "access": access} for access in ApiAccess]}
     ),
@@ -68,6 +75,9 @@ def test_gate_reads_what_the_operator_writes(body: Any) -> None:
     ]
     assert read.require_acceleration == (serve.gpu.count > 0 and serve.gpu.require_acceleration)
     in_pod = "Job" not in rendered(body)
+    assert [m.create for m in read.models] == [
+        made(model.create) if in_pod else None for model in serve.models
+    ]
     assert read.pull == (config.PullConfig(serve.pull.insecure) if in_pod else None)
 
 
@@ -88,7 +98,7 @@ def test_gate_starts_with_its_environment(body: Any) -> None:
     assert read.auth_token is None
 
 
-@pytest.mark.parametrize("name", ["minimal", "full", "pinned"])
+@pytest.mark.parametrize("name", ["minimal", "full", "pinned", "custom"])
 def test_pull_reads_what_the_operator_writes(name: str) -> None:
     """The Job's variables are those that the `pull` command reads."""
     serve = parsed(CASES[name])
@@ -98,7 +108,15 @@ def test_pull_reads_what_the_operator_writes(name: str) -> None:
     assert [m.digest for m in read.models] == [
         m.digest.removeprefix("sha256:") for m in serve.models
     ]
+    assert [m.create for m in read.models] == [made(model.create) for model in serve.models]
     assert read.insecure == serve.pull.insecure
+
+
+def made(create: api.Create | None) -> config.Creation | None:
+    """What the gate has to read of it."""
+    if create is None:
+        return None
+    return config.Creation(create.from_, create.system, create.template, create.parameters)
 
 
 def test_permanent_exit_statuses_fail_the_job() -> None:
@@ -120,8 +138,9 @@ def test_mounted_keys_are_those_that_the_gate_knows() -> None:
         "AUTH_TOKEN",
         f"AUTH_TOKEN{PREVIOUS}",
         f"AUTH_TOKEN{NEXT}",
+        REVISION,
     ]
-    assert REVISION == "REVISION"  # the CRD refuses this name: its value is reported on /status
+    assert (names.PREVIOUS, names.NEXT, names.REVISION_KEY) == (PREVIOUS, NEXT, REVISION)
 
 
 SPELLINGS = (

@@ -6,6 +6,7 @@ from typing import Any
 from ollamaserve_operator import names, pull
 from ollamaserve_operator.api import AuthorizedKey, Model, OllamaServe, Token
 from ollamaserve_operator.manifests.metadata import Manifest, metadata
+from ollamaserve_operator.manifests.network_policy import open_outwards
 from ollamaserve_operator.observed import Observed
 
 KEY = "gate.json"
@@ -18,7 +19,7 @@ def config_map(serve: OllamaServe, observed: Observed) -> Manifest:
     if kept is not None:
         models, confirmed = kept
     else:
-        models = [_model(model) for model in serve.models]
+        models = [_model(model, serve) for model in serve.models]
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -34,7 +35,7 @@ def _gate(serve: OllamaServe, models: list[Any]) -> dict[str, Any]:
         "tokens": {token.key: _allowed(token) for token in serve.auth.tokens},
         "models": models,
         "requireAcceleration": serve.gpu.count > 0 and serve.gpu.require_acceleration,
-        "egress": _egress(serve),
+        "egress": open_outwards(serve),
     }
     chosen = {
         "authorizedKeys": [
@@ -43,7 +44,7 @@ def _gate(serve: OllamaServe, models: list[Any]) -> dict[str, Any]:
         "limits": _limits(serve),
         "cors": _cors(serve),
         "healthPath": serve.gate.health_path,
-        "pull": {"insecure": serve.pull.insecure} if serve.pulls_in_pod else {},
+        "pull": _pull(serve) if serve.pulls_in_pod else {},
     }
     return gate | {key: value for key, value in chosen.items() if value}
 
@@ -51,12 +52,6 @@ def _gate(serve: OllamaServe, models: list[Any]) -> dict[str, Any]:
 def _allowed(who: Token | AuthorizedKey) -> dict[str, Any]:
     access: dict[str, Any] = {"access": who.access.value}
     return access | {"models": list(who.models)} if who.models else access
-
-
-def _egress(serve: OllamaServe) -> bool:
-    """Whether the pod has a way out: else the gate refuses pull and push at once (decision 12)."""
-    policy = serve.network_policy
-    return serve.pulls_in_pod or not policy.enabled or bool(policy.egress)
 
 
 def _cors(serve: OllamaServe) -> dict[str, Any]:
@@ -78,9 +73,16 @@ def _limits(serve: OllamaServe) -> dict[str, int]:
     return {key: number for key, number in numbers.items() if number is not None}
 
 
-def _model(model: Model) -> dict[str, Any]:
-    entry: dict[str, Any] = {"name": model.name, "warm": model.warm}
-    return entry | {"digest": model.digest} if model.digest else entry
+def _pull(serve: OllamaServe) -> dict[str, Any]:
+    """Another value of the annotation is another configuration, and so another try."""
+    retry = {"retry": serve.retry} if serve.retry else {}
+    return {"insecure": serve.pull.insecure} | retry
+
+
+def _model(model: Model, serve: OllamaServe) -> dict[str, Any]:
+    """What it is made of is the business of whoever pulls it."""
+    found = pull.entry(model) | {"warm": model.warm}
+    return found if serve.pulls_in_pod else {k: v for k, v in found.items() if k != "create"}
 
 
 def _confirmed(serve: OllamaServe, observed: Observed) -> tuple[list[Any], str] | None:

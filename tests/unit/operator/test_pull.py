@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from examples import IMAGES, NOW, parsed, resource, stored
-from ollamaserve_operator import names, pull
+from ollamaserve_operator import api, names, pull
 from ollamaserve_operator.api import OllamaServe
 from ollamaserve_operator.manifests import Images, children
 from ollamaserve_operator.observed import Observed, observe
@@ -275,3 +275,44 @@ def test_edited_gate_configuration_is_written_anew() -> None:
     world.settle()
 
     assert '"new"' in world.confirmed
+
+
+def test_what_a_model_is_made_of_is_part_of_the_pull() -> None:
+    """A changed `create` is another pull: the Job makes the model anew; the same one is none."""
+    create = {"from": "llama2:7b", "system": "You are Ada.", "parameters": {"seed": 1}}
+    world = World(models=[{"name": "ada", "create": create}])
+    world.settle()
+    first = world.observed.jobs[0].pull_key
+    world.end()
+    world.settle()
+    same = world.settle()
+    world.spec = {"models": [{"name": "ada", "create": create | {"system": "You are Eva."}}]}
+    world.settle()
+
+    assert same == []
+    assert world.observed.jobs[-1].pull_key != first
+
+
+def test_the_puller_is_told_what_to_make() -> None:
+    """docs/architecture.md: `create` as it was written, and no more than that."""
+    made = api.Create("llama2:7b", template="t", parameters={"stop": ["a"]})
+
+    assert pull.entry(api.Model("ada", create=made)) == {
+        "name": "ada",
+        "create": {"from": "llama2:7b", "template": "t", "parameters": {"stop": ["a"]}},
+    }
+    assert pull.entry(api.Model("ada", create=api.Create("x")))["create"] == {"from": "x"}
+
+
+def test_another_digest_than_the_pinned_one_is_pulled_again() -> None:
+    """Decision 3: somebody moved it on the volume; a new attempt, backed off as for a lost one."""
+    pins = {"llama2:7b": f"sha256:{'a' * 64}"}
+    serve = parsed(resource(models=[{"name": name, "digest": pin} for name, pin in pins.items()]))
+    there = ModelReport("llama2:7b", present=True, digest=pins["llama2:7b"])
+    moved = replace(there, digest=f"sha256:{'b' * 64}")
+
+    def seen(model: ModelReport) -> Observed:
+        return Observed(at=NOW, reports={"p": GateReport(models=(model,))})
+
+    assert pull.missing(serve, seen(there)) == ()
+    assert pull.missing(serve, seen(moved)) == ("llama2:7b",)

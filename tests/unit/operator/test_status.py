@@ -156,6 +156,7 @@ def unschedulable(words: str) -> Body:
 
 GPU = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: none."
 NOT_FOUND = {"reason": "ModelNotFound", "model": "llama9:1b", "message": "file does not exist"}
+BROKEN = {"reason": "CreateFailed", "model": "ada", "message": "template error"}
 DISK_FULL = {"reason": "DiskFull", "model": "llama2:7b", "message": "no space left on device"}
 RESET = {"reason": "PullFailed", "model": "llama2:7b", "message": "connection reset"}
 CRASH = {"exitCode": 1, "message": "a prompt\nError: listen tcp: address in use\n"}
@@ -371,16 +372,57 @@ NIGHT: dict[str, tuple[Scene, str, tuple[str, ...]]] = {
     "gone from the volume": (
         Scene(reports=told("ModelsMissing")),
         "ModelsMissing",
-        ("llama2:7b", "pulled again"),
+        ("llama2:7b", "is pulled again soon"),
     ),
     "in the pod, failed": (
         Scene(
             storage=EPHEMERAL,
             pods=[server()],
-            reports=told("PullFailed", "no luck", error="file does not exist"),
+            reports=told("PullFailed", "no luck", error="reset", failure="PullFailed"),
         ),
         "PullFailed",
-        ("llama2:7b", "file does not exist", "tries again"),
+        ("llama2:7b", "reset", "tries again"),
+    ),
+    "in the pod, given up": (
+        Scene(
+            storage=EPHEMERAL,
+            pods=[server()],
+            reports=told("PullFailed", error="no file", failure="ModelNotFound", given_up=True),
+        ),
+        "ModelNotFound",
+        ("llama2:7b", "no file", "correct its name in spec.models", "ollamaserve.dev/retry"),
+    ),
+    "in the pod on a volume, given up": (
+        Scene(
+            pull={"strategy": "InPod"},
+            pods=[server()],
+            reports=told("PullFailed", error="no space", failure="DiskFull", given_up=True),
+        ),
+        "DiskFull",
+        ("llama2:7b", "no space", "raise spec.storage.persistent.size"),
+    ),
+    "in the pod, its disk full": (
+        Scene(
+            storage=EPHEMERAL,
+            pods=[server()],
+            reports=told("PullFailed", error="no space", failure="DiskFull", given_up=True),
+        ),
+        "DiskFull",
+        ("give its node more disk", "spec.storage.persistent"),
+    ),
+    "a user's volume full": (
+        Scene(
+            storage={"existingClaim": {"name": "mine"}},
+            job="Failed",
+            said=(json.dumps(DISK_FULL), 3),
+        ),
+        "DiskFull",
+        ("make room on your claim mine",),
+    ),
+    "a broken custom model": (
+        Scene(job="Failed", said=(json.dumps(BROKEN), 3)),
+        "CreateFailed",
+        ("ada", "template error", "correct spec.models[].create"),
     ),
     "in the pod, not loaded": (
         Scene(
@@ -505,6 +547,28 @@ def test_summary_counts_what_was_known() -> None:
     models = [{"name": "llama2:7b"}, {"name": "phi3"}]
 
     assert Scene(job="", models=models).status(before)["modelsSummary"] == "1/2"
+
+
+def test_another_digest_than_the_pinned_one_is_not_counted() -> None:
+    """A tag that moved: what is there is listed as it is, and is not the model asked for."""
+    pin, other = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
+    models = [{"name": "llama2:7b", "digest": pin}]
+    moved = Scene(job="Failed", models=models, reports=told("Ready", present=True, digest=other))
+    found = moved.status()
+
+    assert found["modelsSummary"] == "0/1"
+    assert found["models"][0]["digest"] == other
+    kept = Scene(job="", models=models, reports=told("Ready", present=True, digest=pin))
+    assert kept.status()["modelsSummary"] == "1/1"
+
+
+def test_in_the_pod_a_pin_is_looked_at() -> None:
+    """Decision 5: on a pod's own disk, another model under the name is none."""
+    models = [{"name": "llama2:7b", "digest": f"sha256:{'a' * 64}"}]
+    reports = told("DigestMismatch", present=True, digest=f"sha256:{'b' * 64}")
+    scene = Scene(storage=EPHEMERAL, models=models, reports=reports, pods=[server()])
+
+    assert scene.conditions()["ModelsPulled"]["status"] == "False"
 
 
 def test_claim_that_is_being_deleted_is_told() -> None:
