@@ -81,10 +81,13 @@ $(BENCH)/.complete:
 bench-gate: $(BENCH)/.complete ## the gate against nginx + Lua and others, 15 minutes (ARGS=--quick for a look)
 	$(BENCH)/bin/python -m bench.gate $(ARGS)
 
+soak: $(BENCH)/.complete ## the gate under 500 clients for an hour: is its memory flat? (ARGS="--minutes 10 --out /tmp/soak")
+	$(BENCH)/bin/python -m bench.soak $(ARGS)
+
 bench-operator: venv ## the operator against a plain writer, 1,000 resources (ARGS="--resources 100 --out /tmp")
 	$(PY) -m bench.operator $(ARGS)
 
 coverage: venv ## branch coverage of what needs no cluster
 	$(PY) -m pytest --cov --cov-report=term tests/unit tests/contract tests/component $(ARGS)
 
-.PHONY: bench-gate bench-operator coverage install help venv check format lock install-yaml docs test demo demo-down images standalone cluster-up cluster-down clean
+.PHONY: soak bench-gate bench-operator coverage install help venv check format lock install-yaml docs test demo demo-down images standalone cluster-up cluster-down clean

@@ -1,0 +1,3 @@
+module ollamaserve.dev/bench/soak/upstream
+
+go 1.24.0
