@@ -67,8 +67,8 @@ def text(found: Result) -> str:
 `make soak` wrote this page. For {last.minute:.0f} minutes {sum(TABLE.values())} clients came again
 and again to a gate with everything switched on (TLS, five tokens of which one rotates each minute,
 one for a single model, slots and a queue that are too small, CORS, metrics, log), in front of an
-upstream that says a line every {PAUSE}, {LINES} of them a stream. Some leave, stall, break off or are
-refused, on purpose.
+upstream that says a line every {PAUSE}, {LINES} of them a stream. Some leave, stall, break off or
+are refused, on purpose.
 
 **Verdict: {verdict}.** A line is fitted through the samples after {found.warm_up:.0f} minutes of
 warm-up; flat is what grows no more over that time than twice the scatter around the line, or 2 %.
