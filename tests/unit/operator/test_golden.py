@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from examples import IMAGES, NOW, parsed, resource, sample, stored
-from ollamaserve_operator.manifests import children
-from ollamaserve_operator.observed import Observed, observe
+from examples import resource, sample
+from rendered import Rendered
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
@@ -21,8 +20,17 @@ CASES: dict[str, dict[str, Any]] = {
     "minimal": sample("minimal"),
     "cpu": sample("cpu"),
     "full": sample("full"),
-    "amd": resource(gpu={"resource": "amd.com/gpu"}),
-    "ephemeral": resource(storage={"ephemeral": {"sizeLimit": "10Gi"}}),
+    "production": sample("production"),
+    "ephemeral": sample("ephemeral"),
+    "amd": resource(gpu={"resource": "amd.com/gpu", "supplementalGroups": [44, 109]}),
+    "in-pod": resource(
+        storage={"existingClaim": {"name": "models", "subPath": "team-a"}},
+        pull={
+            "strategy": "InPod",
+            "caBundle": {"name": "company-ca"},
+            "proxy": {"https": "http://proxy.example.com:3128", "no": "registry.example.com"},
+        },
+    ),
     "suspended": resource(suspend=True),
 }
 
@@ -43,10 +51,9 @@ _Dumper.add_representer(str, _text)
 
 def rendered(body: dict[str, Any]) -> str:
     """All children once the claim is there, in the order in which they are applied."""
-    serve = parsed(body)
-    claim = observe(stored(children(serve, IMAGES, Observed(at=NOW))), at=NOW).pvc
-    wanted = children(serve, IMAGES, Observed(at=NOW, pvc=claim))
-    return yaml.dump_all(wanted, Dumper=_Dumper, sort_keys=False, width=110, explicit_start=True)
+    return yaml.dump_all(
+        Rendered(body).manifests, Dumper=_Dumper, sort_keys=False, width=110, explicit_start=True
+    )
 
 
 @pytest.mark.parametrize("name", CASES)
