@@ -214,7 +214,7 @@ def test_killed_in_the_middle_it_finishes_in_its_next_life(
 def test_deleting_the_resource_deletes_all_that_it_made(
     team: Kubectl, operator: LocalOperator
 ) -> None:
-    """No finalizer: garbage collection does it, and the operator makes nothing anew meanwhile."""
+    """T20: no finalizer: garbage collection does it, and nothing is made anew meanwhile."""
     team.apply(serve())
     for kind in SINGLE:
         child(team, kind)
