@@ -35,11 +35,12 @@ _API_KEY = re.compile(rb"([!-~]+)")
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """`token` and `label` are for metrics and logs; `models` is not None where bodies are read."""
+    """`models` is not None where bodies are read; the rest is for metrics and logs."""
 
     token: str
     label: str
     models: frozenset[str] | None = None
+    access: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Refused:
     problem: Problem
     token: str = ""
     label: str = "-"
+    access: str = ""
 
 
 def admit(request: Request, tokens: TokenSet, signers: Signers, now: float) -> Admitted | Refused:
@@ -68,17 +70,17 @@ def admit(request: Request, tokens: TokenSet, signers: Signers, now: float) -> A
         case Denied(label, needs):
             access = identity.access
             problem = unlisted(access) if label == UNLISTED else forbidden(access, needs)
-            return Refused(problem, identity.name, label)
+            return Refused(problem, identity.name, label, access)
         case bad:
-            return Refused(bad_request(400, bad.reason), identity.name)
+            return Refused(bad_request(400, bad.reason), identity.name, access=identity.access)
 
 
 def _admitted(identity: Identity, label: str, target: str) -> Admitted | Refused:
     if identity.models is not None:
         problem = allowance.refusal(identity.models, label, target)
         if problem:
-            return Refused(problem, identity.name, label)
-    return Admitted(identity.name, label, identity.models)
+            return Refused(problem, identity.name, label, identity.access)
+    return Admitted(identity.name, label, identity.models, identity.access)
 
 
 def _signed(request: Request, signers: Signers, now: float) -> Identity | Problem:

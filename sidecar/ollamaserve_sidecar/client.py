@@ -6,18 +6,22 @@ request is parsed; what arrives meanwhile waits (`peer`).
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from ollamaserve_sidecar import errors, websocket, wire
 from ollamaserve_sidecar.admission import Admitted, Refused
 from ollamaserve_sidecar.entrance import Own
 from ollamaserve_sidecar.exchange import Exchange
-from ollamaserve_sidecar.heads import CLOSE
 from ollamaserve_sidecar.inspection import Inspection
-from ollamaserve_sidecar.peer import KEEP_ALIVE, Peer
+from ollamaserve_sidecar.meter import Meter
+from ollamaserve_sidecar.peer import KEEP_ALIVE
+from ollamaserve_sidecar.policy import INFERENCE
+from ollamaserve_sidecar.record import Outcome, Record
+from ollamaserve_sidecar.replier import Replier
 from ollamaserve_sidecar.slots import Turn
 from ollamaserve_sidecar.tunnel import Tunnel
-from ollamaserve_sidecar.wire import END, BadRequest, Framing, Request
+from ollamaserve_sidecar.wire import END, BadRequest, Request
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,28 +35,19 @@ BODY_STEP = 14_400
 CLIENT_GONE = 499
 
 
-class Client(Peer):
+class Client(Replier):
     """`sweep` is called about once a second."""
 
     __slots__ = (
-        "_admitted",
-        "_begun",
         "_exchange",
-        "_gate",
-        "_head_begun",
         "_queued",
         "body_limit",
-        "lines",
     )
 
     def __init__(self, gate: Gate) -> None:
-        super().__init__(gate.loop)
-        self._gate = gate
+        super().__init__(gate)
         self._exchange: Exchange | None = None
-        self._admitted: Admitted | None = None
-        self._begun = 0.0
-        self._head_begun = self._queued = False
-        self.lines = b""
+        self._queued = False
         self.body_limit: int | None = None
 
     # Called by the event loop.
@@ -62,14 +57,12 @@ class Client(Peer):
         self._gate.clients.add(self)
         self._stay(KEEP_ALIVE)
         if self._gate.entrance.crowded(len(self._gate.clients)):
-            self._say(errors.CROWDED, None, close=True)
-            self._gate.metrics.request("", "-", errors.CROWDED.status, 0.0)
-            self._part(at_once=True, admitted=False)
+            self._refuse(Refused(errors.CROWDED), None, at_once=True)
 
     def data_received(self, data: bytes) -> None:
         self._buffer = self._buffer + data if self._buffer else data
         if self._lingering:
-            if self._admitted:
+            if self._swallows:
                 self._buffer = b""
             self._pace()
         elif self._exchange:
@@ -91,7 +84,7 @@ class Client(Peer):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 why makes no difference
         self._gate.leave(self)
         if self._exchange:
-            self._end().abandon()
+            self._end(Outcome.CLIENT_GONE).abandon()
 
     def pause_writing(self) -> None:
         self.full = True
@@ -124,14 +117,14 @@ class Client(Peer):
         if self._queued:
             self.fail(errors.LEAVING, "")
         elif self._exchange:
-            self.transport.abort()
+            self._abort(Outcome.SHUT_DOWN, "drain_timeout")
         else:
             self.transport.close()
 
     def recheck(self) -> None:
         """Tokens have changed: a tunnel, which may never end by itself, ends with its token."""
         if self._tunnel and not self._gate.entrance.stands(self._tunnel.request):
-            self.close()
+            self._abort(Outcome.REFUSED, "token_revoked")
 
     # Called by the entrance; `fail` too.
 
@@ -160,7 +153,7 @@ class Client(Peer):
         self._pace()
 
     def over(self, *, close: bool) -> None:
-        exchange = self._end()
+        exchange = self._end(Outcome.SERVED)
         if close:
             self._part(at_once=exchange.upload.ended, admitted=True)
             return
@@ -174,20 +167,23 @@ class Client(Peer):
         if exchange is None:
             return
         if exchange.response:
-            self.cut(kind, abort=False)
+            self._cut(problem.outcome, kind or problem.reason, abort=False)
             return
         exchange.abandon()
-        self._end(problem.status)
-        if kind:
-            self._gate.metrics.upstream_error(kind)
         self._say(problem, exchange.request, close=True)
+        self._noted().refused(problem)
+        self._end(problem.outcome, kind or problem.reason)
+        if kind:
+            self._gate.ledger.upstream_failed(kind)
         self._part(at_once=exchange.upload.ended, admitted=True)
 
     def cut(self, kind: str, *, abort: bool) -> None:
-        exchange = self._end()
+        self._gate.ledger.upstream_failed(kind)
+        self._cut(Outcome.TRUNCATED, kind, abort=abort)
+
+    def _cut(self, outcome: Outcome, reason: str, *, abort: bool) -> None:
+        exchange = self._end(outcome, reason)
         exchange.abandon()
-        if kind:
-            self._gate.metrics.upstream_error(kind)
         if abort:
             self.transport.abort()
         else:
@@ -214,31 +210,32 @@ class Client(Peer):
         bad = wire.incomplete(buffer)
         if bad:
             self._refuse(Refused(errors.bad_request(bad.status, bad.reason)), None)
-        elif not self._head_begun:
-            self._head_begun = True
+        elif self._record is None:
+            self._record = Record(monotonic())
             self._stay(HEAD_TIMEOUT)
 
     def _request(self, head: bytes) -> None:
-        gate = self._gate
-        self._head_begun = False
+        gate, record = self._gate, self._noted()
         request = wire.request(head, gate.loop)
         if isinstance(request, BadRequest):
             self._refuse(Refused(errors.bad_request(request.status, request.reason)), None)
             return
-        self.lines = gate.entrance.lines(request)
-        self._begun = gate.loop.time()
-        verdict = gate.entrance.receive(self, request, self._begun)
+        header = record.asked(request)
+        self.lines = gate.entrance.lines(request) + header
+        verdict = gate.entrance.receive(self, request, gate.loop.time())
         if isinstance(verdict, Refused):
             self._refuse(verdict, request)
         elif isinstance(verdict, Own):
             self._answer(verdict, request)
         else:
+            request.fields.lines += header
             self._begin(request, *verdict)
 
     def _begin(self, request: Request, admitted: Admitted, turn: Turn) -> None:
-        gate = self._gate
+        gate, record = self._gate, self._noted()
         gate.drain.entered()
-        self._admitted = admitted
+        record.token, record.access, record.route = admitted.token, admitted.access, admitted.label
+        record.status = CLIENT_GONE
         self.body_limit = gate.entrance.body(admitted)
         parts = (self, request, gate.pool, gate.authority, gate.loop)
         if admitted.models is not None:
@@ -247,6 +244,8 @@ class Client(Peer):
             self._exchange = Tunnel(*parts, accept=accept)
         else:
             self._exchange = Exchange(*parts)
+        if admitted.label in INFERENCE:
+            self._exchange.meter = Meter(gate.ledger.gaps(admitted.label))
         self._queued = turn is Turn.LATER
         if not self._queued:
             self._exchange.begin()
@@ -256,52 +255,26 @@ class Client(Peer):
         exchange = self._exchange
         return exchange if isinstance(exchange, Tunnel) and exchange.open else None
 
-    def _answer(self, own: Own, request: Request) -> None:
-        close = self._closes(request)
-        self.transport.write(own.head + (CLOSE if close else b"") + b"\r\n")
-        self._gate.metrics.request("", "-", own.status, 0.0)
-        self._settle(close=close)
-
-    def _refuse(self, refused: Refused, request: Request | None) -> None:
-        close = request is None or self._closes(request)
-        self._say(refused.problem, request, close=close)
-        self._gate.metrics.request(refused.token, refused.label, refused.problem.status, 0.0)
-        self._settle(close=close)
-
-    def _say(self, problem: Problem, request: Request | None, *, close: bool) -> None:
-        family = errors.family(request.target if request else "/")
-        head = request is not None and request.method == "HEAD"
-        lines = self.lines if request else b""
-        self.transport.write(errors.response(problem, family, close=close, head=head, lines=lines))
-
-    def _closes(self, request: Request) -> bool:
-        """After a refusal the connection goes on only if the body is here in full, and skipped."""
-        whole = request.framing is not Framing.CHUNKED and request.length <= len(self._buffer)
-        if whole:
-            self._buffer = self._buffer[request.length :]
-        return request.close or self.draining or not whole
-
     # Ends.
 
-    def _settle(self, *, close: bool) -> None:
-        self._admitted = None
-        if close:
-            self._part(at_once=False, admitted=False)
-        else:
-            self._stay(KEEP_ALIVE)
-
-    def _end(self, status: int = 0) -> Exchange:
-        """The exchange is over, and counted."""
-        gate, exchange = self._gate, cast("Exchange", self._exchange)
+    def _end(self, outcome: Outcome, reason: str = "") -> Exchange:
+        """The exchange is over, and on record."""
+        gate, exchange, record = self._gate, cast("Exchange", self._exchange), self._closed()
         self._exchange = None
         gate.entrance.leave(self)
         gate.drain.left()
-        if not status:
-            status = exchange.response.status if exchange.response else CLIENT_GONE
-        admitted = cast("Admitted", self._admitted)
-        elapsed = gate.loop.time() - self._begun
-        gate.metrics.request(admitted.token, admitted.label, status, elapsed)
+        record.outcome, record.reason = outcome, reason
+        if exchange.response:
+            record.status, record.sent = exchange.response.status, exchange.sent
+        record.received = exchange.upload.received
+        gate.ledger.close(record, exchange.meter)
         return exchange
+
+    def _abort(self, outcome: Outcome, reason: str) -> None:
+        """Cut the client off; what is under way ends with it."""
+        if self._exchange:
+            self._end(outcome, reason).abandon()
+        self.transport.abort()
 
     # Time.
 
@@ -318,12 +291,12 @@ class Client(Peer):
         if mark and mark[0] == "body":
             self.fail(errors.SLOW_BODY, "")
         else:
-            self.transport.abort()
+            self._abort(Outcome.TIMED_OUT, "stalled_reader")
 
     def _expire(self) -> None:
         if self._lingering:
             self.transport.abort()
-        elif self._head_begun:
+        elif self._record:
             self._refuse(Refused(errors.SLOW_HEAD), None)
         elif not self.transport.get_write_buffer_size():
             self.transport.close()

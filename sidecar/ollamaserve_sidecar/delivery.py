@@ -13,13 +13,16 @@ from ollamaserve_sidecar.wire import LAST_CHUNK, Chunks, Framing, WireError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ollamaserve_sidecar.meter import Meter
     from ollamaserve_sidecar.wire import Response
 
     Sink = Callable[[bytes], None]
 
 
 class Exchange(Protocol):
-    """Who learns how the body ended."""
+    """Who learns how the body ended, and how many of its bytes were `sent`."""
+
+    sent: int
 
     def finish(self, *, tidy: bool, last: bool = False) -> None:
         """It is complete; `tidy` if nothing followed it, `last` if the client's connection ends."""
@@ -29,12 +32,12 @@ class Exchange(Protocol):
 
 
 class Delivery:
-    __slots__ = ("_chunks", "_exchange", "_left", "_write")
+    __slots__ = ("_chunks", "_exchange", "_left", "_meter", "_write")
 
     _chunks: Chunks
 
-    def __init__(self, exchange: Exchange, write: Sink) -> None:
-        self._exchange, self._write = exchange, write
+    def __init__(self, exchange: Exchange, write: Sink, meter: Meter | None) -> None:
+        self._exchange, self._write, self._meter = exchange, write, meter
         self._left = 0
 
     def sink(self, response: Response, *, http10: bool) -> Sink | None:
@@ -47,29 +50,31 @@ class Delivery:
                 self._chunks = response.chunks
                 return self._decoded if http10 else self._spliced
             case Framing.CLOSE:
-                return self._write
+                return self._passed
         return None
 
     def _counted(self, data: bytes) -> None:
         part = data[: self._left]
         self._left -= len(part)
-        self._write(part)
+        self._passed(part)
         if not self._left:
             self._exchange.finish(tidy=len(part) == len(data))
 
     def _spliced(self, data: bytes) -> None:
         chunks = self._chunks
         try:
-            chunks.feed(data)
+            text = chunks.feed(data)
         except WireError:
             self._exchange.truncated()
             return
-        if not chunks.ended:
-            self._write(data)
-        elif not chunks.clean():
+        if chunks.ended and not chunks.clean():
             self._exchange.truncated()
-        else:
-            self._write(data)
+            return
+        self._write(data)
+        self._exchange.sent += len(data)
+        if self._meter:
+            self._meter.take(text)
+        if chunks.ended:
             # An end in several reads or with trailers may have stray empty lines behind it.
             tidy = data.endswith(LAST_CHUNK)
             self._exchange.finish(tidy=tidy, last=not tidy)
@@ -77,9 +82,15 @@ class Delivery:
     def _decoded(self, data: bytes) -> None:
         """Without its chunks, for a client of HTTP/1.0."""
         try:
-            self._write(self._chunks.feed(data))
+            self._passed(self._chunks.feed(data))
         except WireError:
             self._exchange.truncated()
             return
         if self._chunks.ended:
             self._exchange.finish(tidy=False)
+
+    def _passed(self, data: bytes) -> None:
+        self._write(data)
+        self._exchange.sent += len(data)
+        if self._meter:
+            self._meter.take(data)

@@ -82,7 +82,7 @@ class Entrance:
         entered = self._closed(verdict.label) or self._enter(ticket, verdict, request, now)
         if isinstance(entered, Turn):
             return verdict, entered
-        return Refused(entered, verdict.token, verdict.label)
+        return Refused(entered, verdict.token, verdict.label, verdict.access)
 
     def stands(self, request: Request) -> bool:
         """Whether a request that became a tunnel would be let in again."""

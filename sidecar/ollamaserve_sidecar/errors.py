@@ -13,6 +13,8 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from ollamaserve_sidecar.record import Outcome
+
 if TYPE_CHECKING:
     from ollamaserve_sidecar.policy import Access
 
@@ -25,12 +27,21 @@ class Family(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A refusal; `code` is the one in OpenAI's shape, `fields` are header lines of its own."""
+    """A refusal; `code` is the one in OpenAI's shape, `fields` are header lines of its own.
+
+    The access log says `outcome` and `reason`, which is `cause` where the code isn't exact enough.
+    """
 
     status: int
     code: str
     message: str
     fields: tuple[str, ...] = ()
+    outcome: Outcome = Outcome.REFUSED
+    cause: str = ""
+
+    @property
+    def reason(self) -> str:
+        return self.cause or self.code
 
 
 # RFC 6750, 3: a challenge without an error where no credentials came at all.
@@ -78,32 +89,50 @@ UNREACHABLE = Problem(
     "ollama_unreachable",
     "Ollama can't be reached: it may be starting, try again soon",
     ("Retry-After: 5",),
+    Outcome.UPSTREAM_FAILED,
 )
 BROKEN = Problem(
     502,
     "ollama_broke_off",
     "Ollama closed the connection, or sent no valid answer: try again",
     ("Retry-After: 1",),
+    Outcome.UPSTREAM_FAILED,
 )
-SLOW_HEAD = Problem(408, "request_timeout", "the request's head took too long to arrive")
-SLOW_BODY = Problem(408, "request_timeout", "the request's body arrives too slowly")
+SLOW_HEAD = Problem(
+    408,
+    "request_timeout",
+    "the request's head took too long to arrive",
+    outcome=Outcome.TIMED_OUT,
+    cause="slow_head",
+)
+SLOW_BODY = Problem(
+    408,
+    "request_timeout",
+    "the request's body arrives too slowly",
+    outcome=Outcome.TIMED_OUT,
+    cause="slow_body",
+)
 BUSY = Problem(
     429,
     "rate_limit_exceeded",
     "too many requests are under way, and the queue is full: try again in a while",
     ("Retry-After: 10",),
+    cause="queue_full",
 )
 WAITED = Problem(
     429,
     "rate_limit_exceeded",
     "the request has waited in the queue for as long as it may: try again in a while",
     ("Retry-After: 10",),
+    Outcome.TIMED_OUT,
+    "queue_timeout",
 )
 LEAVING = Problem(
     503,
     "shutting_down",
     "this server is shutting down, and the request was still in the queue: try again",
     ("Retry-After: 1",),
+    Outcome.SHUT_DOWN,
 )
 CROWDED = Problem(
     503,
@@ -167,14 +196,17 @@ def family(target: str) -> Family:
     return Family.OPENAI if target.startswith("/v1/") else Family.OLLAMA
 
 
-@lru_cache(maxsize=256)
 def response(
     problem: Problem, shape: Family, *, close: bool, head: bool = False, lines: bytes = b""
 ) -> bytes:
-    """The whole response; problems are few, so are the answers kept.
+    """The whole response; `head` leaves the body out, `lines` are header lines besides."""
+    own, body = _parts(problem, shape, close=close)
+    return b"%b%b\r\n%b" % (own, lines, b"" if head else body)
 
-    `head` leaves the body out, `lines` are header lines besides.
-    """
+
+@lru_cache(maxsize=256)
+def _parts(problem: Problem, shape: Family, *, close: bool) -> tuple[bytes, bytes]:
+    """Head, without its empty line, and body; problems are few, so are these kept."""
     body = json.dumps(_body(problem, shape)).encode()
     own = [
         f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}",
@@ -184,7 +216,7 @@ def response(
         *problem.fields,
         *(["Connection: close"] if close else []),
     ]
-    return "\r\n".join(own).encode() + b"\r\n" + lines + b"\r\n" + (b"" if head else body)
+    return "".join([field + "\r\n" for field in own]).encode(), body
 
 
 def _body(problem: Problem, shape: Family) -> dict[str, object]:

@@ -18,10 +18,11 @@ from ollamaserve_sidecar.wire import END, LAST_CHUNK, Framing
 if TYPE_CHECKING:
     import asyncio
 
+    from ollamaserve_sidecar.meter import Meter
     from ollamaserve_sidecar.upstream import Connection, Pool
     from ollamaserve_sidecar.wire import Request, Response
 
-_CONTINUE, _SWITCHING, _FINAL = 100, 101, 200
+_CONTINUE, _SWITCHING, _FINAL, _OK = 100, 101, 200, 200
 
 
 class Client(Protocol):
@@ -53,6 +54,8 @@ class Client(Protocol):
 
 
 class Exchange:
+    """`meter` watches an answer of inference; `sent` counts what the client got of a body."""
+
     __slots__ = (
         "_client",
         "_close",
@@ -63,8 +66,10 @@ class Exchange:
         "_pool",
         "_reused",
         "_seen",
+        "meter",
         "request",
         "response",
+        "sent",
         "upload",
     )
 
@@ -80,6 +85,8 @@ class Exchange:
         self.request = request
         self.upload = Upload(request)
         self.response: Response | None = None
+        self.meter: Meter | None = None
+        self.sent = 0
         self._head = request_head(request, authority)
         self._connection: Connection | None = None
         self._gone = self._reused = False
@@ -213,7 +220,11 @@ class Exchange:
         )
 
     def _begin_body(self, response: Response) -> None:
-        delivery = Delivery(self, self._client.transport.write)
+        if self.meter and response.status == _OK:
+            self.meter.begin(response)
+        else:
+            self.meter = None
+        delivery = Delivery(self, self._client.transport.write, self.meter)
         sink = delivery.sink(response, http10=self.request.http10)
         seen, self._seen = self._seen, b""
         if sink is None:

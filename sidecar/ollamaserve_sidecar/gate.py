@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from ollamaserve_sidecar.config import Config
     from ollamaserve_sidecar.errors import Problem
+    from ollamaserve_sidecar.meter import Meter
+    from ollamaserve_sidecar.record import Record
     from ollamaserve_sidecar.reload import Live
 
 BACKLOG = 4096
@@ -41,17 +43,14 @@ class Drain(Protocol):
     def left(self) -> None: ...
 
 
-class Metrics(Protocol):
-    """What the gate tells `metrics`, once per request and never per chunk.
+class Ledger(Protocol):
+    """What the gate tells `ledger`, once per request and never per chunk."""
 
-    `token` is the token's name, empty where nobody was identified; `route` is one of the labels of
-    `policy`, or `-` where none was decided; `status` is 499 where the client left before a
-    response; `seconds` run from the request's head to the end of the exchange.
-    """
+    def close(self, record: Record, meter: Meter | None = None) -> None: ...
 
-    def request(self, token: str, route: str, status: int, seconds: float) -> None: ...
+    def gaps(self, route: str) -> list[int]: ...
 
-    def upstream_error(self, kind: str) -> None: ...
+    def upstream_failed(self, kind: str) -> None: ...
 
 
 class Gate:
@@ -68,10 +67,10 @@ class Gate:
         config: Config,
         live: Live,
         drain: Drain,
-        metrics: Metrics,
+        ledger: Ledger,
         closed: Callable[[str], Problem | None] = lambda _: None,
     ) -> None:
-        self.drain, self.metrics = drain, metrics
+        self.drain, self.ledger = drain, ledger
         self.authority = config.upstream.authority.encode()
         self.pool = Pool(config.upstream)
         self.entrance = Entrance(live, closed)

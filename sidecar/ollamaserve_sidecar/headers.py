@@ -36,6 +36,7 @@ REQUEST_TAKEN = HOP_BY_HOP | {
     b"host",
     b"origin",
     b"x-api-key",
+    b"x-request-id",
 }
 # No cookie ever passes (decision G16), and which pages may read is the gate's to say (P23).
 RESPONSE_TAKEN = HOP_BY_HOP | {
@@ -48,6 +49,7 @@ RESPONSE_TAKEN = HOP_BY_HOP | {
     b"access-control-max-age",
     b"content-length",
     b"set-cookie",
+    b"x-request-id",
 }
 _PERSISTENCE = frozenset({b"close", b"keep-alive"})
 

@@ -161,6 +161,7 @@ class Inspection(Exchange):
         response.fields.lines += self._client.lines
         head = response_head(response, length, close=self._close)
         self._client.transport.write(head + body)
+        self.sent += len(body)
         self.finish(tidy=tidy)
 
     def truncated(self) -> None:

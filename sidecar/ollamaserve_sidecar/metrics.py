@@ -1,16 +1,13 @@
-"""What Prometheus reads on 7861: counters of the door, and the facts behind `/status`.
+"""What Prometheus reads on 7861: the door's counters, and the facts behind `/status`.
 
-The hot path pays a dictionary entry per request; the metrics format is made when somebody asks.
-Every label comes from a bounded set (token names and models of the configuration, routes of
-`policy`), and the number of series has a ceiling besides: no client can make this grow.
+`serve` builds the one of a process. The counters are the ledger's (`tally`); the metrics format is
+made when somebody asks. Every label comes from a bounded set: no client can make this grow.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
@@ -22,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from ollamaserve_sidecar.models import canonical
 from ollamaserve_sidecar.status import Device
+from ollamaserve_sidecar.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,12 +27,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from ollamaserve_sidecar.status import Status
-
-SERIES = 5000
-"""Ceiling of (token, route, status) combinations; what comes after is counted as `other`."""
-BUCKETS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-"""Seconds; answers take from milliseconds (a list) to minutes (a long generation)."""
-_OVERFLOW = ("", "other", 0)
+    from ollamaserve_sidecar.tally import Histogram
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,70 +38,57 @@ class Facts:
     pulls: Mapping[str, int] = field(default_factory=dict)
     reloads: int = 0
     reload_failures: int = 0
+    dropped_lines: int = 0
 
 
-@dataclass(slots=True)
-class _Durations:
-    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
-    total: float = 0.0
-
-    def add(self, seconds: float) -> None:
-        self.counts[bisect_left(BUCKETS, seconds)] += 1
-        self.total += seconds
-
-    def cumulative(self) -> list[tuple[str, float]]:
-        bounds = [str(bound) for bound in BUCKETS] + ["+Inf"]
-        return [(bound, sum(self.counts[: i + 1])) for i, bound in enumerate(bounds)]
+_Values = TypeVar("_Values", bound=tuple[str, ...])
 
 
 class Metrics(Collector):
-    """The counters of one process, in a registry of its own; fulfils `gate.Metrics`."""
+    """The metrics of one process, in a registry of its own; without a door there is no `tally`."""
 
-    def __init__(self, facts: Callable[[], Facts]) -> None:
-        self._facts = facts
-        self._requests: Counter[tuple[str, str, int]] = Counter()
-        self._durations: dict[str, _Durations] = {}
-        self._errors: Counter[str] = Counter()
+    def __init__(self, facts: Callable[[], Facts], tally: Tally | None = None) -> None:
+        self._facts, self._tally = facts, tally or Tally()
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
-
-    def request(self, token: str, route: str, status: int, seconds: float) -> None:
-        key = (token, route, status)
-        if key not in self._requests and len(self._requests) >= SERIES:
-            key = _OVERFLOW
-        self._requests[key] += 1
-        durations = self._durations.get(key[1])
-        if durations is None:
-            durations = self._durations[key[1]] = _Durations()
-        durations.add(seconds)
-
-    def upstream_error(self, kind: str) -> None:
-        self._errors[kind] += 1
 
     def exposition(self) -> bytes:
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
         facts = self._facts()
-        yield from self._door()
+        yield from _requests(self._tally)
+        yield from _tokens(self._tally)
         yield from _process(facts)
         yield from _models(facts.status)
 
-    def _door(self) -> Iterator[Metric]:
-        requests = CounterMetricFamily(
-            "ollamaserve_requests", "Requests by token name.", labels=("token", "route", "status")
-        )
-        for (token, route, status), count in self._requests.items():
-            requests.add_metric((token, route, str(status)), count)
-        yield requests
-        seconds = HistogramMetricFamily(
-            "ollamaserve_request_seconds", "Head to end of exchange.", labels=("route",)
-        )
-        for route, durations in self._durations.items():
-            seconds.add_metric((route,), durations.cumulative(), durations.total)
-        yield seconds
-        yield _counter("ollamaserve_upstream_errors", "Ollama failed.", "kind", self._errors)
+
+def _requests(tally: Tally) -> Iterator[Metric]:
+    yield _labelled(
+        "ollamaserve_requests",
+        "Requests by token name.",
+        ("token", "route", "status"),
+        {(token, route, str(code)): n for (token, route, code), n in tally.requests.items()},
+    )
+    name = "ollamaserve_request_seconds"
+    yield _histogram(name, "From a request's head to its end.", tally.durations)
+    name = "ollamaserve_first_token_seconds"
+    yield _histogram(name, "From the head to a stream's first bytes.", tally.first)
+    name = "ollamaserve_token_gap_seconds"
+    yield _histogram(name, "Between two reads of a stream.", tally.gaps)
+    yield _counter("ollamaserve_body_bytes", "Of bodies, on the wire.", "direction", tally.bytes)
+    yield _counter("ollamaserve_upstream_errors", "Ollama failed.", "kind", tally.errors)
+
+
+def _tokens(tally: Tally) -> Iterator[Metric]:
+    labels = ("token", "model")
+    yield _labelled("ollamaserve_prompt_tokens", "Read, as reported.", labels, tally.prompt)
+    yield _labelled(
+        "ollamaserve_generated_tokens", "Written, as reported.", labels, tally.generated
+    )
+    text = "Answers of inference that reported no tokens, or had no end."
+    yield _counter("ollamaserve_usage_unknown", text, "route", tally.unknown)
 
 
 def _process(facts: Facts) -> Iterator[Metric]:
@@ -125,6 +105,9 @@ def _process(facts: Facts) -> Iterator[Metric]:
     yield _counter("ollamaserve_reloads", "Tokens or configuration read.", "outcome", reloads)
     certificates = status.door.certificates or {}
     yield _counter("ollamaserve_certificate_reloads", "TLS pairs read.", "outcome", certificates)
+    yield CounterMetricFamily(
+        "ollamaserve_access_log_dropped", "Lines lost: nobody read them.", value=facts.dropped_lines
+    )
 
 
 def _models(status: Status) -> Iterator[Metric]:
@@ -149,7 +132,20 @@ def _gauge(name: str, text: str, value: float) -> Metric:
 
 
 def _counter(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
-    family = CounterMetricFamily(name, text, labels=(label,))
-    for value, count in counts.items():
-        family.add_metric((value,), count)
+    return _labelled(name, text, (label,), {(value,): count for value, count in counts.items()})
+
+
+def _labelled(
+    name: str, text: str, labels: tuple[str, ...], counts: Mapping[_Values, int]
+) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for values, count in counts.items():
+        family.add_metric(values, count)
+    return family
+
+
+def _histogram(name: str, text: str, by_route: Mapping[str, Histogram]) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=("route",))
+    for route, histogram in by_route.items():
+        family.add_metric((route,), histogram.cumulative(), histogram.total)
     return family

@@ -4,9 +4,12 @@ Two spellings of one model must compare equal, or a model that is there would be
 The rules are those of Ollama's `types/model/name.go` (v0.17.4).
 """
 
+from functools import lru_cache
+
 _HOST, _NAMESPACE, _TAG = "registry.ollama.ai", "library", "latest"
 
 
+@lru_cache(maxsize=512)
 def canonical(name: str) -> str:
     """`host/namespace/model:tag` in lower case, without a scheme.
 

@@ -26,6 +26,7 @@ class Peer(asyncio.Protocol):
         "_mark",
         "_marked",
         "_paused",
+        "_swallows",
         "full",
         "transport",
     )
@@ -35,7 +36,7 @@ class Peer(asyncio.Protocol):
         self._buffer = b""
         self._deadline = self._marked = 0.0
         self._mark: object = None
-        self._lingering = self._paused = False
+        self._lingering = self._paused = self._swallows = False
         self.full = False
         self.transport: asyncio.Transport
 
@@ -55,7 +56,7 @@ class Peer(asyncio.Protocol):
         Many read only when they have sent everything, so what an admitted one sends is swallowed
         for longer; who wasn't let in is read for 64 KiB more at most.
         """
-        self._lingering = True
+        self._lingering, self._swallows = True, admitted
         if at_once and not self._buffer:
             self.transport.close()
             return

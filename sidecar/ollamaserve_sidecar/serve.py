@@ -12,8 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ollamaserve_sidecar import config, reload
+from ollamaserve_sidecar.accesslog import AccessLog
 from ollamaserve_sidecar.gate import Gate
 from ollamaserve_sidecar.health import Port
+from ollamaserve_sidecar.ledger import Ledger
 from ollamaserve_sidecar.lifecycle import Drain
 from ollamaserve_sidecar.metrics import Facts, Metrics
 from ollamaserve_sidecar.models import canonical
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from ollamaserve_sidecar.config import Config
     from ollamaserve_sidecar.errors import Problem
 
+STDOUT = 1
+OTHER = "other"
+"""The label of models that this server doesn't have."""
 _log = logging.getLogger(__name__)
 
 
@@ -41,12 +46,14 @@ class Serving:
         self.drain = Drain(parsed.drain_timeout)
         self.puller = Puller(ollama)
         self.observer = Observer(ollama, parsed.upstream, lambda: live.config, self.puller.pulls)
-        self.metrics = Metrics(self._facts)
+        self.log = AccessLog(STDOUT) if parsed.access_log else None
+        self.ledger = Ledger(self._label, self.log)
+        self.metrics = Metrics(self._facts, self.ledger.tally)
         live.on_change += [self.observer.wake, self.puller.wake]
 
     def gate(self, closed: Callable[[str], Problem | None] = lambda _: None) -> Gate:
         """The door, which the status port then speaks for too; ConfigError as from `Gate`."""
-        self._gate = Gate(self._parsed, self._live, self.drain, self.metrics, closed)
+        self._gate = Gate(self._parsed, self._live, self.drain, self.ledger, closed)
         return self._gate
 
     async def follow(self) -> None:
@@ -72,10 +79,26 @@ class Serving:
 
     def _facts(self) -> Facts:
         live = self._live
-        return Facts(self._status(), self.puller.outcomes, live.reloads, live.failures)
+        dropped = self.log.dropped if self.log else 0
+        return Facts(self._status(), self.puller.outcomes, live.reloads, live.failures, dropped)
+
+    def _label(self, model: str) -> str:
+        """The configuration's name of a model, or Ollama's: whoever asks adds no other."""
+        key = canonical(model)
+        for expected in self._live.config.models:
+            if canonical(expected.name) == key:
+                return expected.name
+        found = (self.observer.memory.sight.installed or {}).get(key)
+        return found.name if found else OTHER
+
+    async def close(self) -> None:
+        """Write what the access log has gathered."""
+        if self.log:
+            await self.log.close()
 
     def _status(self) -> Status:
         memory, wanted = self.observer.memory, self._live.config
+        unloaded = to_load(memory, wanted, self.puller.pulls)
         return Status(
             mode="serve",
             verdict=self.verdict(),
@@ -83,7 +106,7 @@ class Serving:
             models=wanted.models,
             pulls=self.puller.pulls,
             errors=memory.errors,
-            loading=frozenset(canonical(model.name) for model in to_load(memory, wanted)),
+            loading=frozenset(canonical(model.name) for model in unloaded),
             device=self.observer.device,
             draining=self.drain.draining,
             in_flight=self.drain.in_flight,
@@ -109,6 +132,7 @@ async def command(environ: Mapping[str, str]) -> int:
         finally:
             loops.cancel()
             await gate.close()
+            await serving.close()
             await port.close()
 
 

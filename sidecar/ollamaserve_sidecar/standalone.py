@@ -137,6 +137,7 @@ async def command(environ: Mapping[str, str]) -> int:
                 return await _run(serving, preparation, gate, child, stop)
         finally:
             await gate.close()
+            await serving.close()
             await port.close()
 
 

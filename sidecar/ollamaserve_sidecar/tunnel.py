@@ -31,7 +31,7 @@ KEEP_IDLE, KEEP_INTERVAL, KEEP_COUNT = 60, 10, 6
 class Tunnel(Exchange):
     """`upload.received` and `sent` count bytes from and to the client. Time has no limit."""
 
-    __slots__ = ("_accept", "_client_over", "_upstream_over", "open", "sent")
+    __slots__ = ("_accept", "_client_over", "_upstream_over", "open")
 
     def __init__(
         self,
@@ -48,7 +48,6 @@ class Tunnel(Exchange):
         super().__init__(client, request, pool, authority, loop)
         self._accept = accept
         self._client_over = self._upstream_over = self.open = False
-        self.sent = 0
 
     # The answer: 101, or one like any other.
 

@@ -5,14 +5,20 @@ parser that shares no code with the gate's, reads the answers.
 """
 
 import asyncio
+import json
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import h11
 
 from ollamaserve_sidecar import config, reload
+from ollamaserve_sidecar.accesslog import AccessLog
 from ollamaserve_sidecar.gate import Gate
+from ollamaserve_sidecar.ledger import Ledger
+from ollamaserve_sidecar.meter import Meter
+from ollamaserve_sidecar.record import Record
 
 TOKEN = "a-token-of-the-tests"
 BEARER = f"Authorization: Bearer {TOKEN}\r\n".encode()
@@ -152,23 +158,45 @@ class Drain:
         self.in_flight -= 1
 
 
-class Metrics:
-    """Remembers what it was told; `seen` wakes whoever waits for the next request's record."""
+class Metrics(Ledger):
+    """Remembers every record, and wakes whoever waits for the next one's end."""
 
     def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        super().__init__(lambda model: model, Lines(self.lines))
         self.requests: asyncio.Queue[tuple[str, str, int]] = asyncio.Queue()
-        self.errors: list[str] = []
 
-    def request(self, token: str, route: str, status: int, seconds: float) -> None:
-        assert seconds >= 0
-        self.requests.put_nowait((token, route, status))
+    @property
+    def errors(self) -> list[str]:
+        return list(self.tally.errors.elements())
 
-    def upstream_error(self, kind: str) -> None:
-        self.errors.append(kind)
+    def close(self, record: Record, meter: Meter | None = None) -> None:
+        assert record.ended >= record.begun
+        self.requests.put_nowait((record.token, record.route, record.status))
+        super().close(record, meter)
 
     async def next(self) -> tuple[str, str, int]:
         async with asyncio.timeout(PATIENCE):
             return await self.requests.get()
+
+    async def line(self) -> dict[str, Any]:
+        """The next line of the access log, as its reader has it."""
+        async with asyncio.timeout(PATIENCE):
+            while not self.lines:
+                await _another_round()
+        line: dict[str, Any] = json.loads(self.lines.pop(0))
+        return line
+
+
+class Lines(AccessLog):
+    """An access log that a test reads line by line."""
+
+    def __init__(self, lines: list[bytes]) -> None:
+        super().__init__(-1)
+        self._kept = lines
+
+    def add(self, line: bytes) -> None:
+        self._kept.append(line)
 
 
 @dataclass

@@ -18,12 +18,16 @@ async def test_the_head_is_written_anew(rig: Rig) -> None:
         b"X-Mine: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\nTrailer: X\r\nUpgrade: websocket\r\n"
         b"HTTP2-Settings: AAAA\r\nProxy-Connection: keep-alive\r\nProxy-Authorization: Basic x\r\n"
         b"X_Forwarded_User: root\r\nTransfer_Encoding: chunked\r\nContent_Length: 5\r\n"
-        b"X-Api-Key: a-token-of-the-tests\r\nX-Kept:  caf\xe9 \r\n" + BEARER + b"\r\n"
+        b"X-Api-Key: a-token-of-the-tests\r\nX-Kept:  caf\xe9 \r\nX-Request-ID: id-1\r\n"
+        + BEARER
+        + b"\r\n"
     )
     host = f"Host: 127.0.0.1:{rig.upstream.port}\r\n".encode()
 
     assert head == (
-        b"GET /api/tags?a=b HTTP/1.1\r\n" + host + b"Accept: */*\r\nX-Kept: caf\xe9\r\n\r\n"
+        b"GET /api/tags?a=b HTTP/1.1\r\n"
+        + host
+        + b"Accept: */*\r\nX-Kept: caf\xe9\r\nX-Request-Id: id-1\r\n\r\n"
     )
 
 

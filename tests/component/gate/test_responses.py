@@ -307,15 +307,17 @@ async def test_http_1_0_clients_get_no_chunks(rig: Rig) -> None:
 
 async def test_hop_by_hop_fields_and_cookies_end_at_the_gate(rig: Rig) -> None:
     """P1, G16: fields of the connection to Ollama, and cookies, don't reach the client."""
-    client, server, _ = await rig.exchange(GET)
+    client, server, _ = await rig.exchange(GET[:-2] + b"X-Request-Id: id-1\r\n\r\n")
     await server.send(
         b"HTTP/1.1 200 OK\r\nConnection: X-Hop, keep-alive\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n"
-        b"Set-Cookie: a=b\r\nDate: today\r\nX-Kept: caf\xc3\xa9\r\nContent-Length: 0\r\n\r\n"
+        b"X-Request-Id: theirs\r\nSet-Cookie: a=b\r\nDate: today\r\nX-Kept: caf\xc3\xa9\r\n"
+        b"Content-Length: 0\r\n\r\n"
     )
     raw = await client.until(b"\r\n\r\n")
 
     assert raw == (
-        b"HTTP/1.1 200 OK\r\nDate: today\r\nX-Kept: caf\xc3\xa9\r\nContent-Length: 0\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nDate: today\r\nX-Kept: caf\xc3\xa9\r\n"
+        b"X-Request-Id: id-1\r\nContent-Length: 0\r\n\r\n"
     )
 
 

@@ -45,7 +45,8 @@ async def over(rig: Rig) -> None:
 async def test_the_handshake(rig: Rig) -> None:
     """P21: the fields of the handshake pass both ways; what is the gate's own stays that."""
     more = b"Sec-WebSocket-Protocol: a, b\r\nOrigin: http://x.example\r\nCookie: a=b\r\n"
-    opening = LINE + BEARER + more + ASKED + b"\r\n"
+    name = b"X-Request-Id: id-1\r\n"
+    opening = LINE + BEARER + more + name + ASKED + b"\r\n"
     client, server, head = await rig.exchange(opening)
     await server.send(SWITCHED[:-2] + b"Sec-WebSocket-Protocol: b\r\nSet-Cookie: a=b\r\n\r\n")
     answer = await client.until(b"\r\n\r\n")
@@ -53,11 +54,10 @@ async def test_the_handshake(rig: Rig) -> None:
     host = f"Host: 127.0.0.1:{rig.upstream.port}\r\n".encode()
     version = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + KEY + b"\r\n"
     protocol = b"Sec-WebSocket-Protocol: a, b\r\n"
-    assert head == (
-        b"GET /socket HTTP/1.1\r\n" + host + protocol + version + CONNECTION + UPGRADE + b"\r\n"
-    )
+    passed = protocol + version + name
+    assert head == (b"GET /socket HTTP/1.1\r\n" + host + passed + CONNECTION + UPGRADE + b"\r\n")
     assert answer == SWITCHED[: -2 - len(CONNECTION + UPGRADE + ACCEPTED)] + (
-        ACCEPTED + b"Sec-WebSocket-Protocol: b\r\n" + CONNECTION + UPGRADE + b"\r\n"
+        ACCEPTED + b"Sec-WebSocket-Protocol: b\r\n" + CONNECTION + UPGRADE + name + b"\r\n"
     )
 
 

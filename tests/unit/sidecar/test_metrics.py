@@ -1,12 +1,16 @@
 """What Prometheus is told, and that no client can make it grow."""
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ollamaserve_sidecar.config import ExpectedModel
-from ollamaserve_sidecar.metrics import SERIES, Facts, Metrics
+from ollamaserve_sidecar.meter import Meter
+from ollamaserve_sidecar.metrics import Facts, Metrics
 from ollamaserve_sidecar.models import canonical
 from ollamaserve_sidecar.ollama import Running
+from ollamaserve_sidecar.record import Record
 from ollamaserve_sidecar.status import Device, Door, Reason, Sight, Status, Verdict
+from ollamaserve_sidecar.tally import SERIES, Tally
 
 KEY = canonical("llama2")
 
@@ -23,7 +27,15 @@ def facts() -> Facts:
         in_flight=3,
         door=Door(9, 2, 1, {"Success": 1, "Refused": 5}, "no pair"),
     )
-    return Facts(status, {"Success": 2}, reloads=4, reload_failures=1)
+    return Facts(status, {"Success": 2}, reloads=4, reload_failures=1, dropped_lines=6)
+
+
+def record(token: str, route: str, status: int, seconds: float) -> Record:
+    told = Record(100.0)
+    told.token, told.route, told.status = token, route, status
+    told.ended = 100.0 + seconds
+    told.received, told.sent = 3, 5
+    return told
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -38,11 +50,12 @@ def samples(metrics: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
 
 def test_requests_are_counted_by_token_name_route_and_status() -> None:
     """A histogram by route tells how long they took."""
-    metrics = Metrics(facts)
+    tally = Tally()
+    metrics = Metrics(facts, tally)
     for seconds in (0.004, 0.3, 400.0):
-        metrics.request("team-a", "/api/chat", 200, seconds)
-    metrics.request("", "-", 401, 0.001)
-    metrics.upstream_error("connect")
+        tally.ended(record("team-a", "/api/chat", 200, seconds))
+    tally.ended(record("", "-", 401, 0.001))
+    tally.errors["connect"] += 1
 
     read = samples(metrics)
 
@@ -53,7 +66,34 @@ def test_requests_are_counted_by_token_name_route_and_status() -> None:
     assert read["ollamaserve_request_seconds_bucket", ("300.0", "/api/chat")] == 2
     assert read["ollamaserve_request_seconds_bucket", ("+Inf", "/api/chat")] == 3
     assert read["ollamaserve_request_seconds_count", ("/api/chat",)] == 3
+    assert read["ollamaserve_body_bytes_total", ("in",)] == 12
+    assert read["ollamaserve_body_bytes_total", ("out",)] == 20
     assert read["ollamaserve_upstream_errors_total", ("connect",)] == 1
+
+
+def test_an_answer_of_inference_is_measured() -> None:
+    """The first token, the gaps between tokens, and the tokens themselves by token and model."""
+    tally = Tally()
+    meter = Meter(tally.of_gaps("/api/chat").counts)
+    meter.streamed = True
+    meter.take(b"{}\n")
+    meter.take(b"{}\n")
+    meter.first, meter.last = 100.3, 107.0
+    told = record("team-a", "/api/chat", 200, 7.0)
+    tally.metered(told, meter)
+    told.prompt, told.generated = 11, 7
+    tally.used(told, "llama2")
+    tally.used(record("team-a", "/api/embeddings", 200, 1.0), "other")
+
+    read = samples(Metrics(facts, tally))
+
+    assert read["ollamaserve_first_token_seconds_bucket", ("0.1", "/api/chat")] == 0
+    assert read["ollamaserve_first_token_seconds_bucket", ("0.5", "/api/chat")] == 1
+    assert read["ollamaserve_token_gap_seconds_count", ("/api/chat",)] == 1
+    assert read["ollamaserve_token_gap_seconds_sum", ("/api/chat",)] == pytest.approx(6.7)
+    assert read["ollamaserve_prompt_tokens_total", ("llama2", "team-a")] == 11
+    assert read["ollamaserve_generated_tokens_total", ("llama2", "team-a")] == 7
+    assert read["ollamaserve_usage_unknown_total", ("/api/embeddings",)] == 1
 
 
 def test_the_facts_of_the_status_are_metrics_too() -> None:
@@ -70,6 +110,7 @@ def test_the_facts_of_the_status_are_metrics_too() -> None:
     assert read["ollamaserve_pulls_total", ("Success",)] == 2
     assert read["ollamaserve_reloads_total", ("Success",)] == 4
     assert read["ollamaserve_reloads_total", ("Refused",)] == 1
+    assert read["ollamaserve_access_log_dropped_total", ()] == 6
     assert read["ollamaserve_model_loaded", ("llama2",)] == 1
     assert read["ollamaserve_model_loaded", ("other",)] == 0
     assert read["ollamaserve_model_vram_bytes", ("llama2",)] == 40
@@ -80,12 +121,26 @@ def test_the_facts_of_the_status_are_metrics_too() -> None:
 
 def test_the_number_of_series_has_a_ceiling() -> None:
     """G14's bounded labels hold even if the hot path were to pass on what a client sends."""
-    metrics = Metrics(facts)
+    tally = Tally()
     for number in range(SERIES + 10):
-        metrics.request("team-a", f"/{number}", 200, 0.1)
+        tally.ended(record("team-a", f"/{number}", 200, 0.1))
+        told = record("team-a", "/api/chat", 200, 0.1)
+        told.prompt = told.generated = 1
+        tally.used(told, f"model-{number}")
 
-    read = samples(metrics)
+    read = samples(Metrics(facts, tally))
 
     requests = [key for key in read if key[0] == "ollamaserve_requests_total"]
     assert len(requests) == SERIES + 1
     assert read["ollamaserve_requests_total", ("other", "0", "")] == 10
+    tokens = [key for key in read if key[0] == "ollamaserve_prompt_tokens_total"]
+    assert len(tokens) == SERIES + 1
+    assert read["ollamaserve_prompt_tokens_total", ("other", "other")] == 10
+
+
+def test_there_are_no_series_of_creation_times() -> None:
+    """They would double the number of series, and nothing here asks for them."""
+    tally = Tally()
+    tally.ended(record("team-a", "/api/chat", 200, 0.1))
+
+    assert b"_created" not in Metrics(facts, tally).exposition()

@@ -1,0 +1,91 @@
+"""The counters of the door: what `ledger` adds up, and `metrics` shows.
+
+Pure. The hot path pays a dictionary entry per request and a list's entry per token; the metrics
+format is made when somebody asks. Labels come from bounded sets, and there is a ceiling besides.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from ollamaserve_sidecar.meter import GAPS
+
+if TYPE_CHECKING:
+    from ollamaserve_sidecar.meter import Meter
+    from ollamaserve_sidecar.record import Record
+
+SERIES = 5000
+"""Ceiling of the combinations of labels of one counter; what comes after is `other`."""
+SECONDS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""Answers take from milliseconds (a list) to minutes (a long generation)."""
+_OVERFLOW = ("", "other", 0)
+
+
+class Histogram:
+    """`counts` has one entry per bound, and one for what is above them all."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        names = [str(bound) for bound in self.bounds] + ["+Inf"]
+        return [(name, sum(self.counts[: i + 1])) for i, name in enumerate(names)]
+
+
+class Tally:
+    """By names: of token, route and status; of a route; of token and model; of a kind."""
+
+    def __init__(self) -> None:
+        self.requests: Counter[tuple[str, str, int]] = Counter()
+        self.durations: dict[str, Histogram] = {}
+        self.first: dict[str, Histogram] = {}
+        self.gaps: dict[str, Histogram] = {}
+        self.prompt: Counter[tuple[str, str]] = Counter()
+        self.generated: Counter[tuple[str, str]] = Counter()
+        self.unknown: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+        self.bytes: Counter[str] = Counter({"in": 0, "out": 0})
+
+    def ended(self, record: Record) -> None:
+        key = (record.token, record.route, record.status)
+        if key not in self.requests and len(self.requests) >= SERIES:
+            key = _OVERFLOW
+        self.requests[key] += 1
+        _of(self.durations, key[1], SECONDS).add(record.ended - record.begun)
+        self.bytes["in"] += record.received
+        self.bytes["out"] += record.sent
+
+    def metered(self, record: Record, meter: Meter) -> None:
+        """An answer of inference: its times, where it was a stream."""
+        if meter.streamed and meter.first:
+            _of(self.first, record.route, SECONDS).add(meter.first - record.begun)
+            self.of_gaps(record.route).total += meter.last - meter.first
+
+    def used(self, record: Record, model: str) -> None:
+        """Its tokens; `model` is a name that this server knows, or `other`."""
+        if record.prompt is None or record.generated is None:
+            self.unknown[record.route] += 1
+            return
+        key = (record.token, model)
+        if key not in self.prompt and len(self.prompt) >= SERIES:
+            key = ("other", "other")
+        self.prompt[key] += record.prompt
+        self.generated[key] += record.generated
+
+    def of_gaps(self, route: str) -> Histogram:
+        return _of(self.gaps, route, GAPS)
+
+
+def _of(histograms: dict[str, Histogram], route: str, bounds: tuple[float, ...]) -> Histogram:
+    histogram = histograms.get(route)
+    if histogram is None:
+        histogram = histograms[route] = Histogram(bounds)
+    return histogram
