@@ -109,7 +109,7 @@ def _all(before: Manifest, after: Any) -> Iterator[Broken]:
     yield from _changed(before, after, "spec", _SPEC.get(kind, {}))
     if kind in {"Deployment", "Job"}:
         yield from _pod(before, after)
-    if kind == "Deployment" and _keys(before, _LIMITS) - _keys(after, _LIMITS):
+    if kind == "Deployment" and _map(before, _LIMITS).keys() - _map(after, _LIMITS):
         yield Broken(_LIMITS, "keep both maxSurge and maxUnavailable")
     if kind == "Job":
         yield from _changed(before, after, "spec.template.spec", {"affinity": LEAVE})
@@ -122,19 +122,19 @@ _LIMITS = "spec.strategy.rollingUpdate"
 
 def _metadata(before: Any, after: Any, path: str) -> Iterator[Broken]:
     """All of it, but for labels and annotations of others."""
-    others = (_keys(before, path) | _keys(after, path)) - {"labels", "annotations"}
+    both = _map(before, path).keys() | _map(after, path).keys()
+    others = both - {"labels", "annotations"}
     yield from _changed(before, after, path, dict.fromkeys(sorted(others), LEAVE))
     for field in ("labels", "annotations"):
         where = f"{path}.{field}"
-        both = sorted(_keys(before, where) | _keys(after, where))
-        ours = (key for key in both if key.startswith(_OUR_PREFIXES))
-        for key in ours:
-            if (at(before, where) or {}).get(key) != (at(after, where) or {}).get(key):
+        old, new = _map(before, where), _map(after, where)
+        for key in sorted(old.keys() | new.keys()):
+            if key.startswith(_OUR_PREFIXES) and old.get(key) != new.get(key):
                 yield Broken(f"{where}[{key}]")
 
 
 def _pod(before: Any, after: Any) -> Iterator[Broken]:
-    yield from _labels_of_pods(before, after)
+    yield from _metadata(before, after, "spec.template.metadata")
     path = "spec.template.spec"
     yield from _changed(before, after, path, _POD)
     kept = _gates(before)
@@ -144,11 +144,6 @@ def _pod(before: Any, after: Any) -> Iterator[Broken]:
     for secret in sorted(kept.secrets):
         if _uses(after, secret) > _uses(before, secret):
             yield Broken(f"a use of Secret {secret}", "only the gate may read it")
-
-
-def _labels_of_pods(before: Any, after: Any) -> Iterator[Broken]:
-    """Annotations of pods are anybody's; the rest is as of every object."""
-    yield from (found for found in _metadata(before, after, "spec.template.metadata"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,9 +258,9 @@ def at(value: Any, path: str) -> Any:
     return value
 
 
-def _keys(value: Any, path: str) -> frozenset[str]:
+def _map(value: Any, path: str) -> Mapping[str, Any]:
     found = at(value, path)
-    return frozenset(map(str, found)) if isinstance(found, Mapping) else frozenset()
+    return found if isinstance(found, Mapping) else {}
 
 
 def _items(value: Any, field: str) -> list[Mapping[str, Any]]:
@@ -285,11 +280,11 @@ def _named(value: Any, path: str) -> dict[str, Mapping[str, Any]] | None:
 
 
 def _owned_env(container: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [entry for entry in _items(container, "env") if entry.get("name") in RESERVED_ENV]
+    return [entry for entry in _items(container, "env") if str(entry.get("name")) in RESERVED_ENV]
 
 
 def _mounted(container: Mapping[str, Any], kept: _Kept) -> list[Mapping[str, Any]]:
-    return [m for m in _items(container, "volumeMounts") if m.get("name") in kept.volumes]
+    return [m for m in _items(container, "volumeMounts") if str(m.get("name")) in kept.volumes]
 
 
 def _uses(value: Any, secret: str) -> int:

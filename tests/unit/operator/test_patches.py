@@ -537,24 +537,29 @@ def essence(manifest: Any) -> Any:
     if manifest["kind"] in {"Deployment", "Job"}:
         template = manifest["spec"]["template"]
         pod = template["spec"]
-        containers = [*pod["containers"], *pod.get("initContainers", ())]
+        containers = [*pod["containers"], *(pod.get("initContainers") or ())]
         ours = {c["name"]: c for c in containers}
-        found["pod labels"] = template["metadata"]["labels"]
-        found["pod"] = {
-            key: pod.get(key)
-            for key in ("automountServiceAccountToken", "securityContext", "hostNetwork", "hostPID")
-        }
+        labels = template["metadata"]["labels"]
+        found["pod labels"] = {k: v for k, v in labels.items() if k.startswith("app.kubernetes")}
+        found["pod"] = {key: pod.get(key) for key in POD_FIELDS}
         found["gate"] = ours.get("gate")
-        found["loopback"] = [e for e in ours["ollama"]["env"] if e["name"] == "OLLAMA_HOST"]
+        found["loopback"] = entries(ours["ollama"], "env", "OLLAMA_HOST")
         found["start"] = [ours["ollama"].get(key) for key in ("command", "args", "lifecycle")]
         found["rights"] = sorted({json.dumps(c["securityContext"]) for c in containers})
-        found["readers"] = sorted(
-            c["name"]
-            for c in containers
-            for m in c.get("volumeMounts", ())
-            if m["name"] == "tokens"
-        )
+        found["readers"] = [
+            name for name in sorted(ours) if entries(ours[name], "volumeMounts", "tokens")
+        ]
     return found
+
+
+POD_FIELDS = ("automountServiceAccountToken", "securityContext", "hostNetwork", "hostPID")
+
+
+def entries(container: Body, field: str, name: str) -> list[Any]:
+    """The entries of this name; a patch may have put anything between them."""
+    listed = container.get(field)
+    found = listed if isinstance(listed, list) else []
+    return [entry for entry in found if isinstance(entry, dict) and entry.get("name") == name]
 
 
 @given(patch=random_patches())
