@@ -46,7 +46,7 @@ class Reconciler:
         home: str = names.HOME,
         again: Callable[[Key], None],
         timed: Callable[[str, float], None] = lambda *_: None,
-        judged: Callable[[Key, tuple[str, str] | None], None] = lambda *_: None,
+        judged: Callable[[Key, Sequence[Body]], None] = lambda *_: None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._cache = cache
@@ -79,7 +79,7 @@ class Reconciler:
         body = self._cache.resource(key)
         if body is None or body["metadata"].get("deletionTimestamp"):
             self._refused.pop(key, None)
-            self._judged(key, None)
+            self._judged(key, ())
             return None
         serve = api.parse(body)
         failures = await self._carry_out(key, serve) if isinstance(serve, OllamaServe) else ()
@@ -146,11 +146,13 @@ class Reconciler:
         """One status write at the end, only if it says something new; events only after it."""
         seen = self._observe(key)
         current = status.status(serve, seen, failures, previous)
-        self._judged(key, status.readiness(current))
+        self._judged(key, current["conditions"])
         if current != previous:
             written = await self._cluster.write_status(serve.identity, current)
             if written is not None:
                 self._cache.put(written)
+                if api.parse(written) != serve:
+                    self._again(key)  # the watch will tell it too, but that is old news by then
                 await self._announce(serve, previous, dict(current), seen.at)
         return status.requeue(serve, current)
 
