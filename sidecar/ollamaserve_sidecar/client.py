@@ -14,7 +14,6 @@ from ollamaserve_sidecar.admission import Admitted, Refused
 from ollamaserve_sidecar.entrance import Own
 from ollamaserve_sidecar.exchange import Exchange
 from ollamaserve_sidecar.inspection import Inspection
-from ollamaserve_sidecar.meter import Meter
 from ollamaserve_sidecar.peer import KEEP_ALIVE
 from ollamaserve_sidecar.policy import INFERENCE
 from ollamaserve_sidecar.record import Outcome, Record
@@ -245,7 +244,7 @@ class Client(Replier):
         else:
             self._exchange = Exchange(*parts)
         if admitted.label in INFERENCE:
-            self._exchange.meter = Meter(gate.ledger.gaps(admitted.label))
+            self._exchange.meter = gate.ledger.meter(admitted.label)
         self._queued = turn is Turn.LATER
         if not self._queued:
             self._exchange.begin()

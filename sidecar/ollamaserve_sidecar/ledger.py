@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ollamaserve_sidecar import record as records
+from ollamaserve_sidecar.meter import Meter
 from ollamaserve_sidecar.record import Outcome
 from ollamaserve_sidecar.tally import Tally
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ollamaserve_sidecar.accesslog import AccessLog
-    from ollamaserve_sidecar.meter import Meter
     from ollamaserve_sidecar.record import Record
 
 
@@ -29,9 +29,9 @@ class Ledger:
         self._label, self.log = label, log
         self.tally = Tally()
 
-    def gaps(self, route: str) -> list[int]:
-        """The counts of a route's histogram, for a meter to add to."""
-        return self.tally.of_gaps(route).counts
+    def meter(self, route: str) -> Meter:
+        """What is to watch an answer of this route, one of inference."""
+        return Meter(self.tally.of_gaps(route).counts)
 
     def upstream_failed(self, kind: str) -> None:
         self.tally.errors[kind] += 1

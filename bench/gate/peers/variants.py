@@ -8,15 +8,20 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import uvloop
 
 from ollamaserve_sidecar import config, reload, serve
 from ollamaserve_sidecar.gate import Gate
 
+if TYPE_CHECKING:
+    from ollamaserve_sidecar.meter import Meter
+    from ollamaserve_sidecar.record import Record
+
 
 class Nothing:
-    """No drain, no metrics: authentication and policy are what is left."""
+    """No drain, no ledger: authentication and policy are what is left."""
 
     draining = False
 
@@ -24,9 +29,11 @@ class Nothing:
 
     def left(self) -> None: ...
 
-    def request(self, token: str, route: str, status: int, seconds: float) -> None: ...
+    def meter(self, route: str) -> None: ...
 
-    def upstream_error(self, kind: str) -> None: ...
+    def close(self, record: Record, meter: Meter | None = None) -> None: ...
+
+    def upstream_failed(self, kind: str) -> None: ...
 
 
 async def bare() -> None:
