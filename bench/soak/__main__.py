@@ -31,21 +31,29 @@ async def soaked(minutes: float, every: float, out: Path) -> page.Result:
     with tempfile.TemporaryDirectory(prefix="soak-") as folder, rig.opened(Path(folder)) as open_:
         crowd = Crowd(Place(open_.door, open_.trusting()))
         coming = asyncio.create_task(crowd.come())
-        seen: list[samples.Sample] = []
-        begun = time.monotonic()
-        while not coming.done() and time.monotonic() - begun < minutes * 60:
-            await asyncio.wait([coming], timeout=every)
-            open_.rotate()
-            errors = sum(crowd.errors.values())
-            seen.append(await samples.look(open_, begun, sum(crowd.ends.values()), errors))
-            print(seen[-1], crowd.errors or "", flush=True)
-            found = page.result(seen, crowd, minutes * WARM_UP)
-            if len([sample for sample in seen if sample.minute >= found.warm_up]) >= FEWEST:
-                page.write(found, out)
-        coming.cancel()
-        with suppress(asyncio.CancelledError):
-            await coming
-        return found
+        try:
+            return await _watched(open_, crowd, minutes, every, out)
+        finally:
+            coming.cancel()
+            with suppress(asyncio.CancelledError):
+                await coming
+
+
+async def _watched(
+    open_: rig.Rig, crowd: Crowd, minutes: float, every: float, out: Path
+) -> page.Result:
+    seen: list[samples.Sample] = []
+    begun = time.monotonic()
+    while not seen or time.monotonic() - begun < minutes * 60:
+        await asyncio.sleep(every)
+        open_.rotate()
+        errors = sum(crowd.errors.values())
+        seen.append(await samples.look(open_, begun, sum(crowd.ends.values()), errors))
+        print(seen[-1], crowd.errors or "", flush=True)
+        found = page.result(seen, crowd, minutes * WARM_UP)
+        if len([sample for sample in seen if sample.minute >= found.warm_up]) >= FEWEST:
+            page.write(found, out)
+    return found
 
 
 def main() -> int:

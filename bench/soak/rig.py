@@ -78,8 +78,7 @@ def opened(folder: Path) -> Iterator[Rig]:
         (folder / "tokens" / name).write_text(secret(name))
     _certify(folder)
     _configure(folder)
-    with subprocess.Popen([_program()], stdout=subprocess.PIPE, text=True) as fake:
-        line = fake.stdout.readline() if fake.stdout else ""
+    with _upstream() as line:
         upstream, door, status = int(line.rpartition(":")[2]), _free_port(), _free_port()
         environ = {
             "GATE_CONFIG": str(folder / "gate.json"),
@@ -95,7 +94,16 @@ def opened(folder: Path) -> Iterator[Rig]:
         with _gate(command, environ, folder / "gate.log") as gate:
             _await(status, gate, folder / "gate.log")
             yield Rig(folder, gate, door, status, upstream)
-        fake.terminate()
+
+
+@contextmanager
+def _upstream() -> Iterator[str]:
+    """The fake; the line that it prints, which is its address."""
+    with subprocess.Popen([_program()], stdout=subprocess.PIPE, text=True) as fake:
+        try:
+            yield fake.stdout.readline() if fake.stdout else ""
+        finally:
+            fake.terminate()
 
 
 @contextmanager
