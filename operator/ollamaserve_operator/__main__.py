@@ -62,6 +62,7 @@ def build(chosen: Config, found: Connection, polls: aiohttp.ClientSession) -> Pa
     sweep = Sweep(cluster, cache, chosen.watch_namespaces, queue.add)
     metrics.follow("queue_depth", "Resources that wait for a worker", queue.depth)
     metrics.follow("queue_oldest_seconds", "How long the oldest of them waits", queue.oldest)
+    metrics.follow("longest_turn_seconds", "How long the longest look lasts now", queue.longest)
     metrics.follow("cached_objects", "Objects held in the cache", lambda: len(cache))
     return Parts(found, cache, queue, sweep, reconciler, metrics)
 
@@ -102,7 +103,12 @@ async def _run(chosen: Config, parts: Parts) -> None:
 def _served(chosen: Config, parts: Parts) -> health.Server:
     def trouble() -> str:
         queue = parts.queue
-        return health.trouble(overdue=queue.oldest(), idle=queue.idle(), dead=parts.sweep.dead)
+        return health.trouble(
+            overdue=queue.oldest(),
+            idle=queue.idle(),
+            longest=queue.longest(),
+            dead=parts.sweep.dead,
+        )
 
     registry = parts.metrics.registry
     return health.serve(chosen.listen_host, chosen.listen_port, registry=registry, trouble=trouble)

@@ -1,7 +1,7 @@
 """The operator's port: `/livez` for kubelet, `/metrics` for Prometheus. No credentials pass here.
 
-`/livez` fails only where a restart helps: a queue in which nothing moves, or a watch that shows
-nothing while the cluster changes. An API server that is down is no reason to restart.
+`/livez` fails only where a restart helps: a queue in which nothing moves, a look that never ends,
+or a watch that shows nothing while the cluster changes. An API server that is down is no reason.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 Server = AbstractAsyncContextManager[None]
 
 STUCK = 300.0
+ENDLESS = 1800.0  # an API server that answers nothing holds up a turn by 30 s for each of its calls
 
 
 @asynccontextmanager
@@ -41,10 +42,12 @@ async def serve(
         await runner.cleanup()
 
 
-def trouble(*, overdue: float, idle: float, dead: frozenset[str]) -> str:
-    """Seconds that the oldest key is overdue, seconds since any was finished, kinds unseen."""
+def trouble(*, overdue: float, idle: float, longest: float, dead: frozenset[str]) -> str:
+    """Seconds: the oldest key overdue, since any was finished, the longest turn; kinds unseen."""
     if min(overdue, idle) > STUCK:
         return f"nothing was reconciled for {idle:.0f} s, and a resource waits for {overdue:.0f} s"
+    if longest > ENDLESS:
+        return f"a look at one resource lasts for {longest:.0f} s"
     if dead:
         return f"the watch shows nothing any more: {', '.join(sorted(dead))}"
     return ""

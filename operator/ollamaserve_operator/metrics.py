@@ -3,7 +3,8 @@
 Every room that counts is given this one object; `health` serves its registry.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -13,6 +14,8 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
+
+from ollamaserve_operator.reasons import ConditionType
 
 SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0)
 
@@ -41,22 +44,35 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
-
         self._resources = Gauge(
             "ollamaserve_operator_resources",
             "Resources by status and reason of their condition Ready",
             ["ready", "reason"],
             registry=self.registry,
         )
-        self._judged: dict[Hashable, tuple[str, str]] = {}
+        self._conditions = Gauge(
+            "ollamaserve_operator_conditions",
+            "Resources by type and status of each condition that they have",
+            ["type", "status"],
+            registry=self.registry,
+        )
+        self._judged: dict[Hashable, tuple[Gauge, ...]] = {}
 
-    def judged(self, key: Hashable, ready: tuple[str, str] | None) -> None:
-        """Count a resource under Ready's status and reason, and no more once it is gone (None)."""
-        if was := self._judged.pop(key, None):
-            self._resources.labels(*was).dec()
-        if ready:
-            self._judged[key] = ready
-            self._resources.labels(*ready).inc()
+    def judged(self, key: Hashable, conditions: Iterable[Mapping[str, Any]]) -> None:
+        """Count a resource under its present conditions only; without any, it is gone."""
+        for counted in self._judged.pop(key, ()):
+            counted.dec()
+        if counting := tuple(self._counted(conditions)):
+            self._judged[key] = counting
+        for counted in counting:
+            counted.inc()
+
+    def _counted(self, conditions: Iterable[Mapping[str, Any]]) -> Iterator[Gauge]:
+        for condition in conditions:
+            kind, status = condition["type"], condition["status"]
+            yield self._conditions.labels(kind, status)
+            if kind == ConditionType.READY:
+                yield self._resources.labels(status, condition["reason"])
 
     def reconciled(self, outcome: str, seconds: float) -> None:
         self._reconciles.labels(outcome).observe(seconds)

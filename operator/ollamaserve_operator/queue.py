@@ -33,7 +33,7 @@ class Queue(Generic[K]):
         self._due: dict[K, float] = {}
         self._heap: list[tuple[float, int, K]] = []
         self._order = 0
-        self._running: set[K] = set()
+        self._running: dict[K, float] = {}
         self._failures: dict[K, int] = {}
         self._changed = asyncio.Event()
         self.finished_at = 0.0
@@ -57,7 +57,7 @@ class Queue(Generic[K]):
             while True:
                 await self._slots.acquire()
                 key = await self._next()
-                self._running.add(key)
+                self._running[key] = asyncio.get_running_loop().time()
                 tasks.create_task(self._work(key, reconcile))
 
     def depth(self) -> int:
@@ -74,6 +74,11 @@ class Queue(Generic[K]):
     def idle(self) -> float:
         """Seconds since a worker last finished a key."""
         return asyncio.get_running_loop().time() - self.finished_at
+
+    def longest(self) -> float:
+        """Seconds that the longest of the present turns has lasted."""
+        now = asyncio.get_running_loop().time()
+        return now - min(self._running.values(), default=now)
 
     async def _next(self) -> K:
         loop = asyncio.get_running_loop()
@@ -100,7 +105,7 @@ class Queue(Generic[K]):
         try:
             self._later(key, await self._attempt(key, reconcile))
         finally:
-            self._running.discard(key)
+            self._running.pop(key, None)
             self._slots.release()
             self.finished_at = asyncio.get_running_loop().time()
             if (when := self._due.get(key)) is not None:

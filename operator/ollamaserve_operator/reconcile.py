@@ -145,7 +145,7 @@ class Reconciler:
     ) -> float:
         """One status write at the end, only if it says something new; events only after it."""
         seen = self._observe(key)
-        current = status.status(serve, seen, failures, previous)
+        current = status.status(serve, seen, failures, previous, self._images)
         self._judged(key, current["conditions"])
         if current != previous:
             written = await self._cluster.write_status(serve.identity, current)

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ollamaserve_operator import inventory, judgement, models, names
+from ollamaserve_operator import inventory, judgement, models, names, notices
 from ollamaserve_operator.api import Invalid, OllamaServe
-from ollamaserve_operator.aspects import accepted, available, rollout, tokens
+from ollamaserve_operator.aspects import accepted, available, rollout
 from ollamaserve_operator.errors import StepFailure
 from ollamaserve_operator.judgement import ALARMING, ROLLOUT, Finding
+from ollamaserve_operator.manifests import Images
 from ollamaserve_operator.names import Component
 from ollamaserve_operator.observed import Observed
 from ollamaserve_operator.reasons import ConditionType, Reason
@@ -48,8 +49,12 @@ def status(
     observed: Observed,
     failures: Sequence[StepFailure],
     previous: Mapping[str, Any],
+    images: Images | None = None,
 ) -> Mapping[str, Any]:
-    """The whole `status`; times in it are `observed.at`, RFC 3339 in seconds."""
+    """The whole `status`; times in it are `observed.at`, RFC 3339 in seconds.
+
+    `images` are those that this release brings.
+    """
     if isinstance(serve, Invalid):
         return _invalid(serve, observed, previous)
     findings = {
@@ -59,7 +64,7 @@ def status(
         ConditionType.AVAILABLE: available(serve, observed),
         ROLLOUT: rollout(serve, observed),
     }
-    told = _told(findings) | _asides(serve, observed)
+    told = _told(findings) | notices.notices(serve, observed, images)
     entries = inventory.listed(serve, observed, previous.get("models", ()))
     found = {
         "observedGeneration": serve.identity.generation,
@@ -90,12 +95,6 @@ def _told(findings: Mapping[str, Finding]) -> dict[str, Finding]:
     """The findings as they are published: with the summary, without what only it tells."""
     told = {kind: finding for kind, finding in findings.items() if kind != ROLLOUT}
     return _with_stalled(told | {ConditionType.READY: judgement.summary(findings)})
-
-
-def _asides(serve: OllamaServe, observed: Observed) -> dict[str, Finding]:
-    """Conditions that are there only where there is something to tell, and never touch Ready."""
-    found = {ConditionType.TOKENS_ROTATED: tokens(serve, observed)}
-    return {str(kind): finding for kind, finding in found.items() if finding}
 
 
 def _with_stalled(told: dict[str, Finding]) -> dict[str, Finding]:
@@ -138,31 +137,28 @@ def _acceleration(
 
 
 def flips(previous: Mapping[str, Any], current: Mapping[str, Any]) -> tuple[Event, ...]:
-    """The conditions whose status changed; post them after the status write succeeded.
+    """What is new: a condition of another status, or one that alarms for another reason.
 
-    One cause turns several conditions (Ready and Stalled repeat its words): it is told once.
+    To be posted after the status write succeeded. One cause turns several conditions (Ready and
+    Stalled repeat its words): it is told once.
     """
     return tuple(dict.fromkeys(_flips(previous, current)))
 
 
 def _flips(previous: Mapping[str, Any], current: Mapping[str, Any]) -> Iterator[Event]:
     """What isn't known yet counts as Unknown, and turning Unknown is no news."""
-    before = {c["type"]: c["status"] for c in previous.get("conditions", ())}
+    before = {c["type"]: (c["status"], c["reason"]) for c in previous.get("conditions", ())}
     for condition in current.get("conditions", ()):
-        was = before.get(condition["type"], "Unknown")
-        if condition["status"] in {was, "Unknown"}:
-            continue
+        was, why = before.get(condition["type"], ("Unknown", ""))
         reason, message = condition["reason"], condition["message"]
-        if was == "Unknown" and condition["status"] == "False" and reason not in ALARMING:
-            continue  # not there yet, and nobody expected it to be
         alarming = reason in ALARMING
+        if condition["status"] == "Unknown":
+            continue
+        if condition["status"] == was and (reason == why or not alarming):
+            continue
+        if was == "Unknown" and condition["status"] == "False" and not alarming:
+            continue  # not there yet, and nobody expected it to be
         yield Event("Warning" if alarming else "Normal", reason, message)
-
-
-def readiness(current: Mapping[str, Any]) -> tuple[str, str]:
-    """Status and reason of the condition Ready, which every status has."""
-    ready = next(c for c in current["conditions"] if c["type"] == ConditionType.READY)
-    return ready["status"], ready["reason"]
 
 
 def requeue(serve: OllamaServe | Invalid, current: Mapping[str, Any]) -> float:

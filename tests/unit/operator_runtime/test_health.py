@@ -43,13 +43,18 @@ async def test_livez_says_what_is_wrong_and_metrics_what_was_done() -> None:
     assert "process_resident_memory_bytes" in text
 
 
+def trouble(overdue: float = 0, idle: float = 0, longest: float = 0, *dead: str) -> str:
+    return health.trouble(overdue=overdue, idle=idle, longest=longest, dead=frozenset(dead))
+
+
 def test_trouble_is_what_a_restart_helps_against() -> None:
-    """A stuck queue, a dead watch; not a queue that is merely long, nor an idle one."""
-    nothing: frozenset[str] = frozenset()
-    assert health.trouble(overdue=1000, idle=10, dead=nothing) == ""
-    assert health.trouble(overdue=0, idle=1000, dead=nothing) == ""
-    assert "a resource waits for 400 s" in health.trouble(overdue=400, idle=301, dead=nothing)
-    assert "Pod" in health.trouble(overdue=0, idle=0, dead=frozenset({"Pod"}))
+    """A stuck queue, an endless turn, a dead watch; not a queue that is long, nor an idle one."""
+    assert trouble(overdue=1000, idle=10) == ""
+    assert trouble(idle=1000) == ""
+    assert trouble(longest=600) == ""
+    assert "a resource waits for 400 s" in trouble(overdue=400, idle=301)
+    assert "lasts for 2000 s" in trouble(longest=2000)
+    assert "Pod" in trouble(0, 0, 0, "Pod")
 
 
 def test_writes_keep_their_pace(run: Run) -> None:

@@ -183,6 +183,7 @@ def test_depth_age_and_idleness_are_those_of_what_waits(run: Run) -> None:
         assert queue.depth() == 1
         assert queue.oldest() == 390
         assert queue.idle() == 400
+        assert queue.longest() == 400
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
