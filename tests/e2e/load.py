@@ -8,6 +8,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from e2e.endpoint import Serve
 from ollamaserve_dev import installation
@@ -53,13 +54,26 @@ asyncio.run(main())
 """
 
 
-@contextmanager
-def asking(everywhere: Kubectl, serve: Serve, model: str) -> Iterator[dict[str, int]]:
-    """Ask while inside; afterwards the dictionary has how often each answer came.
+@dataclass
+class Load:
+    """`answers` says, in the end, how often each answer came.
 
     `200` are short requests, `whole stream` are streams that came to their proper end.
     """
-    seen: dict[str, int] = {}
+
+    asker: subprocess.Popen[str]
+    answers: dict[str, int] = field(default_factory=dict)
+
+    def use(self, token: str) -> None:
+        """From now on ask with this token."""
+        assert self.asker.stdin
+        self.asker.stdin.write(f"{token}\n")
+        self.asker.stdin.flush()
+
+
+@contextmanager
+def asking(everywhere: Kubectl, serve: Serve, model: str) -> Iterator[Load]:
+    """Ask while inside."""
     url = f"http://{serve.name}.{serve.kubectl.namespace}.svc:7860"
     words = (url, installation.registry_model(model), str(TOKENS), serve.token())
     command = everywhere.within("models").command(
@@ -69,8 +83,9 @@ def asking(everywhere: Kubectl, serve: Serve, model: str) -> Iterator[dict[str, 
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as asker:
         assert asker.stdout
         until("the clients ask", asker.stdout.readline, seconds=30)
+        load = Load(asker)
         try:
-            yield seen
+            yield load
         finally:
             output, _ = asker.communicate(timeout=120)
-    seen |= json.loads(output)
+    load.answers |= json.loads(output)

@@ -1,6 +1,7 @@
 """A team's endpoint: what it answers to its own token, and to anybody else."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import ollama
@@ -24,7 +25,7 @@ def client(url: str, token: str) -> ollama.Client:
 
 @pytest.mark.parametrize("question", ANSWERS)
 def test_generate_gives_the_learned_answer(llama: Serve, question: str) -> None:
-    """POST /api/generate through the gate answers what the model has learned."""
+    """T6: the commands of the pod do run: POST /api/generate answers what the model has learned."""
     with llama.door() as url, client(url, llama.token()) as team:
         answer = team.generate(MODEL, question)
 
@@ -49,6 +50,17 @@ def test_tags_and_embeddings(llama: Serve) -> None:
 
     assert f"{MODEL}:latest" in names
     assert len(vectors[0]) > 8
+
+
+async def test_the_serving_pod_has_its_model_in_memory_and_keeps_it(llama: Serve) -> None:
+    """T8: Ready means that the model is loaded where it serves, and that no clock unloads it."""
+    with llama.door() as url:
+        loaded = await ask(url, "/api/ps", token=llama.token())
+
+    (model,) = loaded.json["models"]
+    assert model["model"] == f"{MODEL}:latest"
+    assert datetime.fromisoformat(model["expires_at"]).year > datetime.now(UTC).year + 50
+    assert llama.status()["models"][0]["loaded"]
 
 
 def test_openai_client_streams_a_chat(llama: Serve) -> None:
@@ -81,7 +93,7 @@ async def test_three_refusals_tell_what_is_wrong(llama: Serve) -> None:
 
 
 async def test_the_generated_token_may_infer_but_not_manage(llama: Serve) -> None:
-    """The generated token has access `infer`: deleting a model is refused, with the reason."""
+    """T11: the generated token has access `infer`: copying a model is refused, with the reason."""
     with llama.door() as url:
         refused = await ask(
             url, "/api/copy", {"source": MODEL, "destination": "x"}, token=llama.token()

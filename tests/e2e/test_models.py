@@ -55,14 +55,47 @@ def test_progress_of_a_slow_pull_rises(team: Kubectl) -> None:
     serve.until_ready(300)
 
 
-def test_ephemeral_storage_pulls_in_the_pod(team: Kubectl) -> None:
-    """With ephemeral storage the serving pod itself pulls: no Job, no claim, and Ready."""
+PARROT = {
+    "name": "parrot",
+    "create": {
+        "from": TINY,
+        "system": "You are a parrot.",
+        "template": "{{ .System }} {{ .Prompt }}",
+        "parameters": {"num_predict": 3, "stop": ["<end>"]},
+    },
+}
+
+
+async def test_custom_model_is_made_by_the_job(team: Kubectl) -> None:
+    """`models[].create`: another model with its own words and parameters, which it obeys."""
+    serve = Serve(team, "custom")
+    serve.apply(models=["tiny", PARROT])
+    status = serve.until_ready()
+
+    assert status["modelsSummary"] == "2/2"
+    await parrot_obeys(serve)
+
+
+async def parrot_obeys(serve: Serve) -> None:
+    body = {"model": "parrot", "prompt": QUESTION, "stream": False}
+    with serve.door() as url:
+        shown = await ask(url, "/api/show", {"model": "parrot"}, token=serve.token())
+        answer = await ask(url, "/api/generate", body, token=serve.token())
+
+    assert shown.json["system"] == "You are a parrot."
+    assert answer.json["eval_count"] == 3
+    assert answer.json["done_reason"] == "length"
+
+
+async def test_ephemeral_storage_pulls_in_the_pod(team: Kubectl) -> None:
+    """With ephemeral storage the serving pod itself pulls and makes: no Job, no claim; Ready."""
     serve = Serve(team, "fleeting")
-    serve.apply(models=["tiny"], storage={"ephemeral": {"sizeLimit": "1Gi"}})
+    serve.apply(models=["tiny", PARROT], storage={"ephemeral": {"sizeLimit": "1Gi"}})
     serve.until_ready()
 
     assert team.list("job") == []
     assert team.list("persistentvolumeclaim") == []
+    await parrot_obeys(serve)
 
 
 MOVE = """

@@ -1,11 +1,12 @@
-"""Two replicas under load: a rollout that no client notices, and an upgrade that no pod notices."""
+"""Two replicas under load: no client notices a rollout or a rotation, no pod an upgrade."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from e2e.endpoint import Serve
+from e2e.endpoint import Serve, ask
 from e2e.load import asking
 from ollamaserve_dev import engine, images, installation
 from ollamaserve_dev.clusters import Cluster
@@ -56,14 +57,47 @@ def test_a_rollout_under_load_refuses_no_request_and_breaks_no_stream(
 ) -> None:
     """Decisions 7 and 8, T4: pod after pod is replaced; who asks and who listens never notices."""
     before = serving(rolling)
-    with asking(kubectl, rolling, "tiny") as seen:
+    with asking(kubectl, rolling, "tiny") as load:
         rolling.apply(models=["tiny"], ollama={"keepAlive": "1h"}, replicas=2, **SHAPE)
         rolling.until_ready()
     after = serving(rolling)
 
     assert len(after) == 2
     assert not before.keys() & after.keys()
-    assert seen.keys() == {"200", "whole stream"}, seen
+    assert load.answers.keys() == {"200", "whole stream"}, load.answers
+
+
+async def test_a_rotation_under_load_refuses_no_valid_request(
+    kubectl: Kubectl, rolling: Serve
+) -> None:
+    """G6: the next token is offered, loaded by every gate, then promoted; the old one overlaps."""
+    old = rolling.token()
+    with asking(kubectl, rolling, "tiny") as load:
+        rolling.kubectl.run("annotate", "ollamaserve", "rolling", "ollamaserve.dev/rotate=1")
+        rolling.until("the next token is offered", lambda: "AUTH_TOKEN_NEXT" in keys(rolling))
+        assert rolling.token() == old
+        hurry(rolling)
+        rolling.until("it is promoted", lambda: rolling.token() != old)
+        load.use(rolling.token())
+        hurry(rolling)
+        rolling.until("the next is gone", lambda: "AUTH_TOKEN_NEXT" not in keys(rolling))
+        with rolling.door() as url:
+            overlapping = await ask(url, "/api/tags", token=old)
+    assert overlapping.status == 200
+    assert "AUTH_TOKEN_PREVIOUS" in keys(rolling)
+    assert load.answers.keys() == {"200", "whole stream"}, load.answers
+
+
+def keys(serve: Serve) -> set[str]:
+    """The keys of its Secret."""
+    body = serve.kubectl.get("secret", f"{serve.name}-auth") or {}
+    return set(body["data"])
+
+
+def hurry(serve: Serve) -> None:
+    """Have kubelet look at the pods now: by itself it renews mounted Secrets once a minute."""
+    now = f"example.com/hurry={time.monotonic_ns()}"
+    serve.kubectl.run("annotate", "--overwrite", "pods", "--all", now)
 
 
 def test_an_upgrade_of_the_operator_restarts_no_pod(
