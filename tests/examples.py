@@ -59,11 +59,14 @@ def _stored(manifest: Manifest) -> Body:
     return body
 
 
+_MEANT_EMPTY = {"emptyDir", "namespaceSelector", "podSelector"}  # empty says: any, or all
+
+
 def _without_empties(value: Any) -> Any:
     match value:
         case dict():
             slim = {k: _without_empties(v) for k, v in value.items()}
-            return {k: v for k, v in slim.items() if v not in ({}, [], None) or k == "emptyDir"}
+            return {k: v for k, v in slim.items() if v not in ({}, [], None) or k in _MEANT_EMPTY}
         case list():
             return [_without_empties(item) for item in value]
     return value

@@ -1,8 +1,9 @@
 """The plan: its fixpoint, what it repairs, and what it never touches."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from ollamaserve_operator.plan import Apply, Create, Delete, Issue, Step, plan
 
 Body = dict[str, Any]
 
+PEER: Body = {"podSelector": {}}
+OFFERED = frozenset({"HTTPRoute", "PodMonitor"})
 RWX = {"persistent": {"accessMode": "ReadWriteMany", "whenDeleted": "Retain"}}
 SPECS = st.fixed_dictionaries(
     {"models": st.lists(st.sampled_from("abc"), min_size=1, unique=True).map(
@@ -29,18 +32,23 @@ SPECS = st.fixed_dictionaries(
         "env": st.just([{"name": "X", "value": ""}]),
         "service": st.sampled_from([{"type": "NodePort"}, {"annotations": {"a": ""}}]),
         "scheduling": st.just({"nodeSelector": {"a": "b"}}),
+        "networkPolicy": st.sampled_from([{"enabled": False}, {"egress": [{}]}, {"from": [PEER]}]),
+        "podDisruptionBudget": st.sampled_from([{"enabled": True}, {"maxUnavailable": "50%"}]),
+        "ingress": st.just({"host": "llm.example.com", "tls": {"secretName": "x"}}),
+        "httpRoute": st.just({"parentRefs": [{"name": "gate"}]}),
+        "monitoring": st.just({"podMonitor": {"enabled": True}, "from": [PEER]}),
     },
 )  # fmt: skip
 
 
 def settled(serve: OllamaServe) -> list[Body]:
     """What is stored after two rounds: the claim's uid is known in the second."""
-    first = stored(children(serve, IMAGES, Observed(at=NOW)))
-    return stored(children(serve, IMAGES, observe(first, at=NOW)))
+    first = stored(children(serve, IMAGES, Observed(at=NOW, offered=OFFERED)))
+    return stored(children(serve, IMAGES, observe(first, at=NOW, offered=OFFERED)))
 
 
 def steps(serve: OllamaServe, bodies: Sequence[Body]) -> tuple[Step, ...]:
-    seen = observe(bodies, at=NOW)
+    seen = observe(bodies, at=NOW, offered=OFFERED)
     return plan(children(serve, IMAGES, seen), seen, serve)
 
 
@@ -185,3 +193,83 @@ def test_wishes_never_hold_data_of_the_secret() -> None:
     wishes: tuple[Manifest, ...] = children(serve, IMAGES, observe(settled(serve), at=NOW))
 
     assert all("data" not in wish for wish in wishes if wish["kind"] == "Secret")
+
+
+@given(before=SPECS, after=SPECS)
+def test_what_is_no_longer_wanted_goes_and_what_holds_data_stays(
+    before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    """From any spec to any other: deleted is what only the old one asked for, in few kinds."""
+    old, new = parsed(resource(**before)), parsed(resource(**after))
+    bodies = settled(old)
+    gone = {(s.kind, s.name) for s in steps(new, bodies) if isinstance(s, Delete)}
+    there = {(body["kind"], body["metadata"]["name"]) for body in bodies}
+    wanted = {(body["kind"], body["metadata"]["name"]) for body in settled(new)}
+
+    assert {entry for entry in gone if entry[0] != "Job"} == {
+        entry for entry in there - wanted if entry[0] in DISPENSABLE
+    }
+    assert {kind for kind, _ in gone} <= {*DISPENSABLE, "Job"}
+    left = [body for body in bodies if (body["kind"], body["metadata"]["name"]) not in gone]
+    assert not [s for s in steps(new, left) if isinstance(s, Delete) and s.kind != "Job"]
+
+
+DISPENSABLE = ("NetworkPolicy", "PodDisruptionBudget", "Ingress", "HTTPRoute", "PodMonitor")
+INGRESS = {"host": "llm.example.com"}
+
+
+def test_an_ingress_that_is_no_longer_wanted_is_deleted_by_its_uid() -> None:
+    """Decision 1: what is deleted is what was seen, and only if it is ours."""
+    bodies = settled(parsed(resource(ingress=INGRESS)))
+    ingress = body_of(bodies, "Ingress")
+    serve = parsed(resource())
+    uid = ingress["metadata"]["uid"]
+    assert steps(serve, bodies) == (Delete("Ingress", "llama", uid, "Background"),)
+
+    ingress["metadata"]["ownerReferences"][0]["uid"] = "another"
+    assert steps(serve, bodies) == ()
+
+
+def test_a_copy_of_a_child_is_not_deleted() -> None:
+    """Made from its YAML, with our labels and owner, under another name: it is the user's."""
+    bodies = settled(parsed(resource(ingress=INGRESS)))
+    body_of(bodies, "Ingress")["metadata"]["name"] = "mine"
+    assert steps(parsed(resource()), bodies) == ()
+
+
+def test_what_is_going_away_is_not_deleted_again() -> None:
+    """Its end is an event."""
+    bodies = settled(parsed(resource(ingress=INGRESS)))
+    body_of(bodies, "Ingress")["metadata"]["deletionTimestamp"] = "2026-03-04T05:06:07Z"
+    assert steps(parsed(resource()), bodies) == ()
+
+
+@pytest.mark.parametrize(
+    "meddle",
+    [
+        lambda spec: spec["egress"].append({}),
+        lambda spec: spec["ingress"][1].pop("from"),
+        lambda spec: spec["ingress"][0].update({"from": [PEER]}),
+        lambda spec: spec["ingress"][1]["from"][0].pop("podSelector"),
+        lambda spec: spec["ingress"][1]["from"].append(PEER),
+        lambda spec: spec["podSelector"]["matchLabels"].update({"a": "b"}),
+        lambda spec: spec["podSelector"].update({"matchExpressions": []}),
+        lambda spec: spec["policyTypes"].remove("Egress"),
+    ],
+    ids=[
+        *("a way out", "the status for all", "the door for some", "the status for a namespace"),
+        *("the status for more", "fewer pods", "other pods", "egress forgotten"),
+    ],
+)
+def test_any_change_of_a_policy_is_drift(meddle: Callable[[Any], None]) -> None:
+    """A field more is another policy: its rules and its selector are compared whole."""
+    serve = parsed(resource())
+    bodies = settled(serve)
+    policy = next(b for b in bodies if b["metadata"]["name"] == "llama-server")
+    policy["spec"].setdefault("egress", [])
+    assert steps(serve, bodies) == ()
+
+    meddle(policy["spec"])
+    (step,) = steps(serve, bodies)
+    assert isinstance(step, Apply)
+    assert step.manifest["metadata"]["name"] == "llama-server"
