@@ -5,7 +5,7 @@ Pure, and each one by itself: none looks at another's finding.
 
 from collections.abc import Sequence
 
-from ollamaserve_operator import kinds, names, rotation
+from ollamaserve_operator import kinds, names
 from ollamaserve_operator.api import OllamaServe
 from ollamaserve_operator.errors import NameConflict, PatchRefused, Refused, StepFailure
 from ollamaserve_operator.judgement import Finding, Status, bad, good
@@ -115,31 +115,3 @@ def rollout(serve: OllamaServe, observed: Observed) -> Finding:
         return good(Reason.AVAILABLE, "")
     why = first_trouble(serve, observed)
     return bad(Reason.ROLLING_OUT, f"the pods are being replaced; {why.message}")
-
-
-def tokens(serve: OllamaServe, observed: Observed) -> Finding | None:
-    """How far the rotation is that the annotation asks for; None where it asks for none."""
-    if not serve.rotate:
-        return None
-    if serve.auth.secret_name:
-        return bad(
-            Reason.NOT_OURS,
-            f"the tokens are in your Secret {serve.auth.secret_name}, which the operator never "
-            f"reads: rotate there, first <key>{names.NEXT}, then <key> and <key>{names.PREVIOUS}, "
-            "as docs/operations.md has it",
-        )
-    secret = names.secret(serve.name)
-    due = rotation.due(serve, observed)
-    if due is None:
-        grace = serve.auth.rotation_grace_period
-        return good(
-            Reason.ROTATED,
-            f"Secret {secret} has the new tokens; those before them were good for another {grace} s"
-            " (see its _PREVIOUS keys)",
-        )
-    waits = rotation.awaited(due, observed) if rotation.to_offer(serve, due) is None else ()
-    whom = f": waits for {'; '.join(waits)} (about a minute)" if waits else ""
-    return bad(
-        Reason.ROTATING,
-        f"the next tokens are being handed to the gates{whom}; clients keep the present ones",
-    )

@@ -75,6 +75,7 @@ ALARMING = PERMANENT | {
     Reason.LOAD_FAILED,
     Reason.REPLICA_FAILURE,
     Reason.NOT_OURS,
+    Reason.NO_TLS,
 }
 
 # What serves goes on all the same: told as Ready's reason only where nothing else is amiss.

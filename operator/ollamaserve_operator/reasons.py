@@ -14,6 +14,8 @@ class ConditionType(StrEnum):
     READY = "Ready"
     STALLED = "Stalled"
     TOKENS_ROTATED = "TokensRotated"
+    UPGRADE_PENDING = "UpgradePending"
+    UNENCRYPTED = "Unencrypted"
 
 
 class Reason(StrEnum):
@@ -65,3 +67,5 @@ class Reason(StrEnum):
     ROTATED = "Rotated"
     ROTATING = "Rotating"
     NOT_OURS = "NotOurs"
+    NEWER_IMAGES = "NewerImages"
+    NO_TLS = "NoTLS"

@@ -702,20 +702,22 @@ def test_law_messages_are_one_bounded_line(scene: Scene, text: str) -> None:
 
 
 @given(one=SCENES, two=SCENES)
-def test_law_events_on_flips_only(one: Scene, two: Scene) -> None:
-    """An event for a condition whose status changed; the same status twice says nothing."""
+def test_law_events_tell_what_is_new(one: Scene, two: Scene) -> None:
+    """An event for a changed status or another alarming reason; the same twice says nothing."""
     before, after = one.status(), two.status()
-    changed = {
+    was = {b["type"]: (b["status"], b["reason"]) for b in before["conditions"]}
+    new = {
         c["reason"]
         for c in after["conditions"]
-        if {(b["type"], b["status"]) for b in before["conditions"]}.isdisjoint(
-            {(c["type"], c["status"])}
-        )
+        if was.get(c["type"], ("", ""))[0] != c["status"]
+        or (was[c["type"]][1] != c["reason"] and c["reason"] in ALARMING)
     }
+    told = status.flips(before, after)
 
     assert status.flips(after, after) == ()
-    for event in status.flips(before, after):
-        assert event.reason in changed
+    assert {event.reason for event in told} <= new
+    assert new & ALARMING <= {event.reason for event in told}
+    for event in told:
         assert event.type == ("Warning" if event.reason in ALARMING else "Normal")
 
 
@@ -733,6 +735,16 @@ def test_one_cause_is_one_event() -> None:
     events = status.flips(Scene().status(), NIGHT["volume lost"][0].status())
 
     assert [(event.type, event.reason) for event in events] == [("Warning", "VolumeLost")]
+
+
+def test_another_alarming_reason_is_news() -> None:
+    """From Pulling to a failed pull nothing flips, and yet a person has to act."""
+    before = NIGHT["pulling"][0].status()
+    events = status.flips(before, NIGHT["no such model"][0].status(before))
+    back = status.flips(NIGHT["no such model"][0].status(), before)
+
+    assert ("Warning", "ModelNotFound") in {(event.type, event.reason) for event in events}
+    assert {event.type for event in back} <= {"Normal"}
 
 
 def test_recovery_is_told_once() -> None:
