@@ -263,10 +263,12 @@ class Client(Replier):
         gate.entrance.leave(self)
         gate.drain.left()
         record.outcome, record.reason = outcome, reason
+        record.received = exchange.upload.received
         if exchange.response:
             record.status, record.sent = exchange.response.status, exchange.sent
-        record.received = exchange.upload.received
-        gate.ledger.close(record, exchange.meter)
+            gate.ledger.close(record, exchange.meter)
+        else:
+            gate.ledger.close(record)
         return exchange
 
     def _abort(self, outcome: Outcome, reason: str) -> None:

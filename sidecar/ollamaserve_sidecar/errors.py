@@ -168,6 +168,7 @@ def too_fast(per_minute: int, wait: int) -> Problem:
         "rate_limit_exceeded",
         f"this token may send {per_minute} requests per minute: try again in {wait} s",
         (f"Retry-After: {wait}",),
+        cause="rate_limit",
     )
 
 
