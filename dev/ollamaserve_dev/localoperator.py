@@ -12,7 +12,8 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ollamaserve_dev import cache, install
@@ -32,22 +33,28 @@ def installed(admin: Kubectl, folder: Path) -> "LocalOperator":
     system = admin.within(SYSTEM)
     system.run("apply", "--server-side", "--force-conflicts", "--filename=-", stdin=text)
     system.run("wait", "--for=condition=Established", "crd/ollamaserves.ollamaserve.dev")
-    config = json.loads(admin.kubeconfig.read_text())
+    return LocalOperator(identity(system, folder), folder / "operator.log")
+
+
+def identity(system: Kubectl, folder: Path) -> Path:
+    """A kubeconfig with the token of the operator's account in this namespace, and no other."""
+    config = json.loads(system.kubeconfig.read_text())
     token = system.run("create", "token", ACCOUNT, "--duration=2h").strip()
     for user in config["users"]:
         user["user"] = {"token": token}
     kubeconfig = folder / "operator-kubeconfig"
     kubeconfig.touch(mode=0o600)
     kubeconfig.write_text(json.dumps(config))
-    return LocalOperator(kubeconfig, folder / "operator.log")
+    return kubeconfig
 
 
 @dataclass
 class LocalOperator:
-    """The process, and what it tells on its port."""
+    """The process, and what it tells on its port; `variables` are more of its environment."""
 
     kubeconfig: Path
     log: Path
+    variables: Mapping[str, str] = field(default_factory=dict)
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
 
@@ -64,7 +71,7 @@ class LocalOperator:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 (sys.executable, "-m", "ollamaserve_operator"),
-                env=IMAGES | environment,
+                env={**IMAGES, **environment, **self.variables},
                 stdout=log,
                 stderr=log,
             )

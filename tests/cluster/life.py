@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ollamaserve_dev.kubectl import Kubectl, until
@@ -83,3 +84,19 @@ def rested(operator: LocalOperator) -> float:
 
     until("the operator comes to rest", quiet, seconds=60)
     return last
+
+
+def _looked(operator: LocalOperator, before: float) -> bool:
+    return operator.looks() > before
+
+
+def touched(team: Kubectl, operator: LocalOperator, times: int = 3) -> float:
+    """Have the operator look at the resource so often; how many writes that cost."""
+    others = partial(team.run, "get", "ollamaserve", "--all-namespaces", "--output=name")
+    until("the others are gone", lambda: len(others().splitlines()) == 1, seconds=60)
+    before = rested(operator)
+    for number in range(times):
+        looks = operator.looks()
+        team.run("annotate", "--overwrite", "ollamaserve", "llama", f"example.com/touch={number}")
+        until("a look", partial(_looked, operator, looks), seconds=30, every=0.1)
+    return operator.writes() - before

@@ -7,7 +7,6 @@ as kubelet would, through its status; what the Job makes of that is the Job cont
 import json
 import re
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import pytest
@@ -20,12 +19,12 @@ from cluster.life import (
     complete,
     condition,
     jobs,
-    rested,
     seen,
     serve,
+    touched,
 )
 from ollamaserve_dev import install
-from ollamaserve_dev.kubectl import Kubectl, KubectlError, until
+from ollamaserve_dev.kubectl import Kubectl, KubectlError
 from ollamaserve_dev.localoperator import LocalOperator
 from ollamaserve_operator import names
 
@@ -77,22 +76,6 @@ def end(team: Kubectl, job: Body, exit_code: int, words: Body) -> None:
         ],
     }
     team.patch("pod", pod["metadata"]["name"], {"status": status}, "--subresource=status")
-
-
-def _looked(operator: LocalOperator, before: float) -> bool:
-    return operator.looks() > before
-
-
-def touched(team: Kubectl, operator: LocalOperator, times: int = 3) -> float:
-    """Have the operator look at the resource so often; how many writes that cost."""
-    others = partial(team.run, "get", "ollamaserve", "--all-namespaces", "--output=name")
-    until("the others are gone", lambda: len(others().splitlines()) == 1, seconds=60)
-    before = rested(operator)
-    for number in range(times):
-        looks = operator.looks()
-        team.run("annotate", "--overwrite", "ollamaserve", "llama", f"example.com/touch={number}")
-        until("a look", partial(_looked, operator, looks), seconds=30, every=0.1)
-    return operator.writes() - before
 
 
 def change(team: Kubectl, **spec: Any) -> None:
