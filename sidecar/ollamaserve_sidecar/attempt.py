@@ -15,6 +15,7 @@ from ollamaserve_sidecar.config import ExpectedModel
 from ollamaserve_sidecar.failures import Cause, Failure, classify, classify_creation
 from ollamaserve_sidecar.models import canonical, digest_matches
 from ollamaserve_sidecar.ollama import OllamaRefusedError, OllamaUnreachableError
+from ollamaserve_sidecar.pinning import pinned
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -58,11 +59,12 @@ class _Attempt:
     insecure: bool
 
     async def fetch(self, model: ExpectedModel) -> Failure | None:
-        try:
-            await self._follow(self.ollama.pull(model.name, insecure=self.insecure))
-        except OllamaRefusedError as error:
-            return classify(str(error), model.name)
-        return await self._outcome(model)
+        async with pinned(self.ollama, model):
+            try:
+                await self._follow(self.ollama.pull(model.name, insecure=self.insecure))
+            except OllamaRefusedError as error:
+                return classify(str(error), model.name)
+            return await self._outcome(model)
 
     async def source(self, model: ExpectedModel, wanted: Creation) -> Failure | None:
         """What `model` is made of, pulled if it isn't there; its failure is the model's."""

@@ -131,6 +131,19 @@ class Ollama:
         """The lines of `/api/create`; `wanted` is its body, without the new model's name."""
         return self._lines("/api/create", {**wanted, "model": name})
 
+    async def copy(self, source: str, destination: str) -> None:
+        """Give a model another name; its files are shared."""
+        await self._do("POST", "/api/copy", {"source": source, "destination": destination})
+
+    async def delete(self, name: str) -> None:
+        """Take a name away, and the files that no other name needs."""
+        await self._do("DELETE", "/api/delete", {"model": name})
+
+    async def _do(self, method: str, path: str, body: Mapping[str, Any]) -> None:
+        """A request whose answer has no body."""
+        async with self._answer(method, path, body, _QUICK) as response:
+            await response.read()
+
     async def _lines(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Mapping[str, Any]]:
         """A stream's lines; an `error` among them, under HTTP 200, is raised like any."""
         async with self._answer("POST", path, body, _STREAM) as response:

@@ -139,6 +139,28 @@ async def test_a_pinned_digest_is_compared(pull: Pull, registry: str) -> None:
     assert f"sha256:{digest}, sha256:{OTHER_DIGEST} was asked for" in failure.message
 
 
+async def test_what_a_moved_tag_brings_never_stays_under_the_pinned_name(
+    pull: Pull, registry: str, ollama: Ollama
+) -> None:
+    """A pin that doesn't fit leaves what was there, or nothing; pods may be serving from it."""
+    name, fresh = f"{registry}/moved/tiny-kept", f"{registry}/library/tiny-fresh"
+    await pull(name)
+    old = (await ollama.installed())[canonical(name)].digest
+    move = {"name": "moved/tiny-kept"}
+    async with aiohttp.request("POST", f"{registry}/_move", json=move) as response:
+        assert response.status == 204
+    before = set(await ollama.installed())
+
+    for _ in range(2):
+        ended, _ = await pull(name, OTHER_DIGEST)
+        assert ended is Exit.PERMANENT
+        assert (await ollama.installed())[canonical(name)].digest == old
+    ended, _ = await pull(fresh, OTHER_DIGEST)
+    assert ended is Exit.PERMANENT
+    assert set(await ollama.installed()) == before
+    await ollama.load(name)
+
+
 async def test_a_model_that_is_there_is_not_asked_for(pull: Pull, registry: str) -> None:
     """Decision 3: nothing to do costs nothing, and works while the registry is away."""
     name = f"{registry}/library/tiny-there"
