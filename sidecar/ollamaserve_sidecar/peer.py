@@ -51,7 +51,7 @@ class Peer(asyncio.Protocol):
         return now - self._marked >= STALL_TIMEOUT
 
     def _part(self, *, at_once: bool, admitted: bool) -> None:
-        """Close; at once where the client has sent all that it is going to.
+        """Close; at once where the client has sent its request in full, and nothing behind it.
 
         Many read only when they have sent everything, so what an admitted one sends is swallowed
         for longer; who wasn't let in is read for 64 KiB more at most.
@@ -61,7 +61,7 @@ class Peer(asyncio.Protocol):
             self.transport.close()
             return
         self._buffer = b""
-        self._stay(UPLOAD_LINGER if admitted else LINGER)
+        self._stay(UPLOAD_LINGER if admitted and not at_once else LINGER)
         self._pace()
         # TLS has no half-closed connections: there the answer's length says that it is complete.
         if self.transport.can_write_eof() and not self.transport.is_closing():

@@ -1,10 +1,11 @@
-"""One gate with a token of full access for the folder, and one whose token is limited."""
+"""Gates for the whole folder: with full access, without and with TLS, and with a limited token."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from component.certificates import mount, pair
 from component.differential.rig import Rig, opened
 from ollamaserve_dev import tools
 
@@ -24,6 +25,24 @@ def full(echo_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def limited(echo_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     with opened(echo_program, tmp_path_factory.mktemp("limited"), "infer") as rig:
         yield rig
+
+
+@pytest.fixture(scope="package")
+def encrypted(echo_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    certificate = tmp_path_factory.mktemp("tls")
+    mount(certificate, *pair("gate"))
+    with opened(echo_program, tmp_path_factory.mktemp("encrypted"), "full", certificate) as rig:
+        yield rig
+
+
+@pytest.fixture(params=["plain", "tls"])
+def either(request: pytest.FixtureRequest) -> Iterator[Rig]:
+    """As `rig`, on both kinds of door."""
+    name = "encrypted" if request.param == "tls" else "full"
+    rig: Rig = request.getfixturevalue(name)
+    rig.echo.forget()
+    yield rig
+    rig.serves()
 
 
 @pytest.fixture

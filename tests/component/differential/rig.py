@@ -8,6 +8,7 @@ import json
 import os
 import select
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -66,9 +67,11 @@ class Answer:
 class Client:
     """A raw client with blocking reads; every wait is bounded by PATIENCE."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            self._socket = tls.wrap_socket(self._socket, server_hostname="127.0.0.1")
         self._left = b""
 
     def __enter__(self) -> Self:
@@ -274,16 +277,17 @@ def _passed(fields: Fields) -> Fields:
 
 @dataclass(slots=True)
 class Rig:
-    """The running pair. `log` is the gate's; `door` its port."""
+    """The running pair. `log` is the gate's; `door` its port, and `tls` what is spoken there."""
 
     door: int
     echo: Echo
     upstream: str
     running: subprocess.Popen[str]
     log: Path
+    tls: ssl.SSLContext | None = None
 
     def connect(self) -> Client:
-        return Client(self.door)
+        return Client(self.door, self.tls)
 
     def settle(self) -> None:
         """Return once the gate has read whatever was sent before: a round trip of its loop."""
@@ -313,8 +317,13 @@ class Rig:
 
 
 @contextmanager
-def opened(echo_program: Path, folder: Path, access: str) -> Iterator[Rig]:
-    """A gate with one token of this access, and the echo server behind it."""
+def opened(
+    echo_program: Path, folder: Path, access: str, certificate: Path | None = None
+) -> Iterator[Rig]:
+    """A gate with one token of this access, and the echo server behind it.
+
+    `certificate` is the folder of `tls.crt` and `tls.key`, None for a door without TLS.
+    """
     with process([echo_program], dict(os.environ), subprocess.PIPE) as echo:
         assert echo.stdout
         upstream, control = echo.stdout.readline().split()
@@ -324,10 +333,17 @@ def opened(echo_program: Path, folder: Path, access: str) -> Iterator[Rig]:
             "GATE_STATUS_LISTEN": f"127.0.0.1:{status}",
             "GATE_UPSTREAM": f"http://{upstream}",
         }
+        if certificate:
+            environment["GATE_TLS_CERT"] = str(certificate / "tls.crt")
+            environment["GATE_TLS_KEY"] = str(certificate / "tls.key")
         command = [sys.executable, "-m", "ollamaserve_sidecar", "serve"]
         with log.open("w") as output, process(command, environment, output) as gate:
             await_answer(f"http://127.0.0.1:{status}/livez", log)
-            yield Rig(door, Echo(f"http://{upstream}", f"http://{control}/"), upstream, gate, log)
+            memory = Echo(f"http://{upstream}", f"http://{control}/")
+            tls = (
+                ssl.create_default_context(cafile=certificate / "tls.crt") if certificate else None
+            )
+            yield Rig(door, memory, upstream, gate, log, tls)
             gate.kill()  # draining takes seconds and is tested elsewhere
 
 

@@ -76,13 +76,13 @@ def test_refused_heads(rig: Rig, case: str) -> None:
 
 
 @pytest.mark.parametrize("case", REFUSED_TARGETS)
-def test_refused_targets(rig: Rig, case: str) -> None:
+def test_refused_targets(either: Rig, case: str) -> None:
     """G10, A8: targets that can be read in two ways are refused whatever the token may do."""
     raw = b"GET " + REFUSED_TARGETS[case] + b" HTTP/1.1\r\n" + HOST + BEARER + b"\r\n"
-    with rig.connect() as client:
+    with either.connect() as client:
         (answer,) = ask(client, raw, "GET")
         assert (answer.status, answer.echo) == (400, "")
-        trial = rig.trial([answer])
+        trial = either.trial([answer])
     trial.agree()
     assert not trial.requests
 
@@ -101,10 +101,10 @@ def test_refused_chunks(rig: Rig, case: str) -> None:
 
 
 @pytest.mark.parametrize("case", [*FRAMING, *FIELDS])
-def test_served(rig: Rig, case: str) -> None:
+def test_served(either: Rig, case: str) -> None:
     """G1, P1, P17: what is served arrives once, with its own body, fields and path; no more."""
     wanted = (FRAMING | FIELDS)[case]
-    served = serve(rig, wanted)
+    served = serve(either, wanted)
     served.agree()
 
     expected = [(m, t.replace("%p", PATH), sha256(b).hexdigest()) for m, t, b in wanted.requests]
@@ -131,12 +131,12 @@ def without_own(fields: dict[bytes, list[bytes]]) -> dict[bytes, list[bytes]]:
 
 
 @pytest.mark.parametrize("case", [*TARGETS, *FULL_TARGETS])
-def test_targets(rig: Rig, case: str) -> None:
+def test_targets(either: Rig, case: str) -> None:
     """G10: a target that may pass is forwarded byte for byte."""
     target = (TARGETS | FULL_TARGETS)[case].replace("%p", PATH)
     raw = f"GET {target} HTTP/1.1\r\n".encode() + HOST + BEARER + b"\r\n"
-    with rig.connect() as client:
-        trial = rig.trial(ask(client, raw, "GET"))
+    with either.connect() as client:
+        trial = either.trial(ask(client, raw, "GET"))
     trial.agree()
     assert [seen.target for seen in trial.requests.values()] == [target]
 
@@ -157,24 +157,24 @@ def test_limited_tokens_get_no_ambiguous_paths(limited: Rig, case: str) -> None:
 
 
 @pytest.mark.parametrize("case", ACCEPTED_CREDENTIALS)
-def test_accepted_credentials(rig: Rig, case: str) -> None:
+def test_accepted_credentials(either: Rig, case: str) -> None:
     """A4, G9: either header, any case of the scheme; and the token stays with the gate."""
     raw = b"GET /ok HTTP/1.1\r\n" + HOST + ACCEPTED_CREDENTIALS[case] + b"\r\n\r\n"
-    with rig.connect() as client:
-        trial = rig.trial(ask(client, raw, "GET"))
+    with either.connect() as client:
+        trial = either.trial(ask(client, raw, "GET"))
     trial.agree()
     assert arrived(trial) == [("GET", "/ok", sha256().hexdigest())]
 
 
 @pytest.mark.parametrize("case", REFUSED_CREDENTIALS)
 @pytest.mark.parametrize("method", ["GET", "OPTIONS", "DELETE"])
-def test_refused_credentials(rig: Rig, case: str, method: str) -> None:
+def test_refused_credentials(either: Rig, case: str, method: str) -> None:
     """A3, A4, G9: whoever doesn't present exactly one valid token reaches nothing."""
     credentials, status = REFUSED_CREDENTIALS[case]
     head = f"{method} /canary HTTP/1.1\r\nContent-Length: {len(BODY)}\r\n".encode()
-    with rig.connect() as client:
+    with either.connect() as client:
         (answer,) = ask(client, head + HOST + credentials + b"\r\n\r\n" + BODY, "GET")
-        trial = rig.trial([answer])
+        trial = either.trial([answer])
 
     assert (answer.status, answer.echo) == (status, "")
     assert not trial.requests
@@ -212,12 +212,12 @@ def test_bodies_of_the_refused(limited: Rig, case: str, framing: str) -> None:
 
 
 @pytest.mark.parametrize("name", TOKENS_IN_URLS)
-def test_no_token_in_urls(rig: Rig, name: str) -> None:
+def test_no_token_in_urls(either: Rig, name: str) -> None:
     """A6: a token in the query is none."""
     raw = b"GET /canary?%b=a-token-of-the-tests HTTP/1.1\r\n" % name.encode() + HOST + b"\r\n"
-    with rig.connect() as client:
+    with either.connect() as client:
         (answer,) = ask(client, raw, "GET")
-        trial = rig.trial([answer])
+        trial = either.trial([answer])
 
     assert (answer.status, answer.echo) == (401, "")
     assert not trial.requests

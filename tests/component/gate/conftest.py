@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from component.gate.certificates import mount, pair
+from component.certificates import mount, pair
 from component.gate.rig import TOKEN, Rig, Upstream, open_gate
 
 

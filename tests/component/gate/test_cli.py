@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from component.certificates import mount, pair
 from component.conftest import MODELS, await_answer, free_port, process
-from component.gate.certificates import mount, pair
 from component.gate.rig import TOKEN, Metrics, open_gate
 from ollamaserve_sidecar import reload
 

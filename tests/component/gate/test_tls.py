@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from component.gate.certificates import common_name, mount, pair, private
+from component.certificates import common_name, mount, pair, private
 from component.gate.conftest import opened
 from component.gate.rig import BEARER, PATIENCE, TOKEN, Client, Rig
 

@@ -396,7 +396,8 @@ async def test_the_last_bytes_of_a_client_that_was_held_up_arrive(rig: Rig) -> N
     await rig.settle_until(lambda: held._paused)
     server.writer.transport.resume_reading()  # type: ignore[attr-defined]
 
-    assert len(await server.rest()) == SIZE
+    assert await server.exactly(SIZE) == b"x" * SIZE
+    assert await server.rest() == b""
     server.close()
     await over(rig)
 
