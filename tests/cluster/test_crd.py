@@ -279,6 +279,15 @@ REFUSED: dict[str, tuple[Body, str]] = {
     "created from nothing": (serve(models=[{"name": "a", "create": {}}]), "create.from"),
     "created from no model": (created(from_="llama 2"), "as `ollama pull` takes it"),
     "created from itself": (created("llama2", "Llama2"), "can't be created from itself"),
+    "long prompts": (
+        serve(
+            models=[
+                {"name": "a", "create": {"from": "b", "system": "x" * 16384}},
+                {"name": "c", "create": {"from": "b", "template": "x" * 8193}},
+            ]
+        ),
+        "more than 24576 characters in all",
+    ),
     "created and pinned": (created(digest=DIGEST), "a created model has no digest to pin"),
     "short digest": (serve(models=[{"name": "a", "digest": "sha256:12"}]), "64 lower-case"),
     "two storage modes": (

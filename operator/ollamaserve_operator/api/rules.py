@@ -4,6 +4,7 @@ An object may be older than its CRD, and CEL can't look into a patch. Each error
 its value and the remedy. Only `parsing` enters; other rooms see `Invalid`.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -40,6 +41,8 @@ RESERVED_ENV = frozenset(
 )
 PROXY_ENV = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"})
 CERTIFICATES_ENV = "SSL_CERT_DIR"
+LONGEST_MODELS = 120_000
+"""Bytes of `spec.models`: the Job gets it as one variable, and Linux takes 131,072 (execve(2))."""
 _CAN_NAME_MODELS = (Access.MANAGE, Access.FULL)
 
 
@@ -67,6 +70,12 @@ def canonical(name: str) -> str:
 def _models(models: Any) -> Iterator[str]:
     if not models:
         yield "spec.models is empty: name at least one model"
+    size = len(json.dumps(models, ensure_ascii=False).encode())
+    if size > LONGEST_MODELS:
+        yield (
+            f"spec.models has {size} bytes, {LONGEST_MODELS} at most: shorten create.system, "
+            "create.template and create.parameters, or use two resources"
+        )
     seen: dict[str, str] = {}
     for model in models:
         name, create = model["name"], model.get("create")

@@ -55,4 +55,5 @@ def ollama_container(
 
 
 def environment(values: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"name": name, "value": value} for name, value in values.items()]
+    """Values as they are: kubelet reads `$(NAME)` as another variable's value, and `$$` as `$`."""
+    return [{"name": name, "value": value.replace("$", "$$")} for name, value in values.items()]

@@ -77,6 +77,7 @@ def _pod(serve: OllamaServe, images: Chosen) -> dict[str, Any]:
 
 
 def _pull(serve: OllamaServe, image: str) -> dict[str, Any]:
+    models = [entry(model) for model in serve.models]
     return {
         "name": names.PULL_CONTAINER,
         "image": image,
@@ -84,7 +85,7 @@ def _pull(serve: OllamaServe, image: str) -> dict[str, Any]:
         "args": ["pull"],
         "env": environment(
             {
-                "PULL_MODELS": json.dumps([entry(model) for model in serve.models]),
+                "PULL_MODELS": json.dumps(models, ensure_ascii=False),
                 "PULL_INSECURE": str(serve.pull.insecure).lower(),
                 "GATE_UPSTREAM": UPSTREAM,
                 "GATE_STATUS_LISTEN": f":{names.STATUS_PORT}",

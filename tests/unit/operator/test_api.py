@@ -110,6 +110,14 @@ def test_retry_annotation_is_read() -> None:
         ),
         ({"models": [{"name": "a", "create": {"from": "A:latest"}}]}, "created from itself"),
         (
+            {
+                "models": [
+                    {"name": "a", "create": {"from": "b", "parameters": {"s": "x" * 120_000}}}
+                ]
+            },
+            "120000 at most: shorten create.system",
+        ),
+        (
             {"replicas": 2, "storage": {"existingClaim": {"name": "a"}}},
             "say so with updateStrategy: RollingUpdate",
         ),

@@ -1,6 +1,7 @@
 """What the manifests promise: placement, security, drains, tokens, images."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -97,6 +98,22 @@ def test_only_who_pulls_gets_the_way_to_the_registry() -> None:
     assert "HTTP_PROXY" not in env(in_pod.ollama)
     assert "ca" not in {volume["name"] for volume in by_job.pod["volumes"]}
     assert "HTTPS_PROXY" not in json.dumps(in_pod.container("gate"))
+
+
+def test_variables_arrive_as_they_are_written() -> None:
+    """kubelet expands `$(HOME)` and `$$` in a variable: a prompt with them isn't changed."""
+    prompt = "Pay $5, $$5 or $(HOME): 日本語"
+    models = [{"name": "a", "create": {"from": "b", "system": prompt}}]
+    told = env(Rendered({"models": models}).container("pull"))["PULL_MODELS"]
+
+    assert "$$(HOME)" in told
+    assert json.loads(_expanded(told))[0]["create"]["system"] == prompt
+    assert "日本語" in told  # six times as many bytes otherwise, of the 131,072 that Linux takes
+
+
+def _expanded(value: str) -> str:
+    """As kubelet does it, with no variable defined (Kubernetes' third_party/forked/golang)."""
+    return re.sub(r"\$\$|\$\(\w+\)", lambda m: "$" if m[0] == "$$" else "expanded", value)
 
 
 def test_certificate_is_a_folder_of_two_files() -> None:
