@@ -16,11 +16,11 @@ def owned(team: Kubectl) -> list[str]:
 
 
 def test_whole_life(team: Kubectl, another_ollama: str) -> None:
-    """Drift and deletion are repaired, an image rolls out, suspend keeps, delete leaves nothing."""
+    """Drift is repaired, an image rolls out, suspend keeps volume and token, delete leaves nothing."""
     serve = Serve(team, "whole")
     serve.apply(models=["tiny"])
     serve.until_ready()
-    token = serve.token()
+    token, volume = serve.token(), claim(team)
 
     team.run("delete", "service", "whole")
     serve.until("the Service is back", lambda: team.get("service", "whole"))
@@ -48,13 +48,20 @@ def test_whole_life(team: Kubectl, another_ollama: str) -> None:
     serve.until(
         "no serving pod", lambda: not team.list("pod", "app.kubernetes.io/component=server")
     )
-    assert team.get("persistentvolumeclaim", "whole-models")
+    assert claim(team) == volume
     serve.apply(models=["tiny"])
     serve.until_ready()
+    assert claim(team) == volume
     assert serve.token() == token
 
     team.run("delete", "ollamaserve", "whole")
     serve.until("everything of it is gone", lambda: not owned(team))
+
+
+def claim(team: Kubectl) -> str:
+    """The volume of the models; the claim's uid with it, so that another one is no match."""
+    body = team.get("persistentvolumeclaim", "whole-models") or {}
+    return f"{body['metadata']['uid']} {body['spec']['volumeName']}"
 
 
 def test_users_service_of_the_same_name_is_left_alone(team: Kubectl) -> None:
