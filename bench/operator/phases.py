@@ -6,6 +6,7 @@ is the same there: from the first resource's creation until every child of every
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -141,7 +142,8 @@ async def _create(api: Api, number: int) -> objects.Body:
 async def _created(api: Api, resources: int, write: Callable[[int], Awaitable[None]]) -> Creation:
     """Write all; wait until every child of each was seen."""
     applied: dict[tuple[str, str], float] = {}
-    kinds = len(objects.children(_as_stored(objects.resource(0))))
+    one = Counter(child.kind for child in objects.children(_as_stored(objects.resource(0))))
+    wanted = {kind: count * resources for kind, count in one.items()}
 
     async def timed(number: int) -> None:
         body = objects.resource(number)["metadata"]
@@ -151,10 +153,10 @@ async def _created(api: Api, resources: int, write: Callable[[int], Awaitable[No
     async with sightings(api) as seen:
         begun = time.monotonic()
         await _at_once(range(resources), timed)
-        end = await seen.until(resources * kinds, LONGEST)
-    first = seen.of("Deployment")
+        end = await seen.until(wanted, LONGEST)
+    first = seen.at["Deployment"]
     waited = tuple(first[key] - at for key, at in applied.items())
-    return Creation(end - begun, resources * (kinds + 1), waited)
+    return Creation(end - begun, resources + sum(wanted.values()), waited)
 
 
 def _as_stored(body: objects.Body) -> objects.Body:
