@@ -16,7 +16,7 @@ def owned(team: Kubectl) -> list[str]:
 
 
 def test_whole_life(team: Kubectl, another_ollama: str) -> None:
-    """Drift is repaired, an image rolls out, suspend keeps volume and token, delete leaves nothing."""
+    """Drift is repaired, an image rolls out, suspend keeps volume and token; then nothing is left."""
     serve = Serve(team, "whole")
     serve.apply(models=["tiny"])
     serve.until_ready()
