@@ -2,15 +2,21 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from cluster.server import Server, established
+from examples import CRD
 from ollamaserve_dev import clusters, localoperator
 from ollamaserve_dev.clusters import fakenodes
 from ollamaserve_dev.kubectl import Kubectl
 from ollamaserve_dev.localoperator import LocalOperator
+from ollamaserve_operator.cluster import Cluster
+from ollamaserve_operator.connection import Connection, login
+from ollamaserve_operator.pace import Pace
 
 GPU_NODE = fakenodes.FakeNode(
     "gpu-0",
@@ -56,3 +62,27 @@ def team(control_plane: Path, operator: LocalOperator) -> Iterator[Kubectl]:
         operator.start()
     yield admin.within(name)
     admin.run("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+async def server(control_plane: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
+    """The CRD as it is in deploy/, established, and a fresh namespace."""
+    monkeypatch.setenv("KUBECONFIG", os.fspath(control_plane))
+    async with Connection(login) as connection:
+        found = Server(
+            connection,
+            Cluster(connection, pace=Pace(rate=1000, burst=1000)),
+            f"t-{secrets.token_hex(4)}",
+        )
+        crd = yaml.safe_load(CRD.read_text())
+        path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
+        query = "?fieldManager=test&force=true"
+        code, answer = await found.send("PATCH", path + query, crd, "application/apply-patch+yaml")
+        assert code in {200, 201}, answer
+        await established(found, path)
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        namespace = {"metadata": {"name": found.namespace, "labels": labels}}
+        code, answer = await found.send("POST", "/api/v1/namespaces", namespace)
+        assert code == 201, answer
+        yield found
+        await found.send("DELETE", f"/api/v1/namespaces/{found.namespace}")
