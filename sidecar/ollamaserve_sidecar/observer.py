@@ -15,7 +15,7 @@ from ollamaserve_sidecar import readiness
 from ollamaserve_sidecar.models import canonical
 from ollamaserve_sidecar.ollama import OllamaRefusedError, OllamaUnreachableError
 from ollamaserve_sidecar.readiness import Memory
-from ollamaserve_sidecar.status import Device, Sight, Verdict, device
+from ollamaserve_sidecar.status import Device, Reason, Sight, Verdict, device
 from ollamaserve_sidecar.waiting import signalled
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Observer:
         self._wake, self._retry = asyncio.Event(), asyncio.Event()
         self._known: dict[str, str] = {}
         self._looking = asyncio.Lock()
+        self._told: Reason | None = None
         self.memory = Memory()
 
     @property
@@ -158,14 +159,22 @@ class Observer:
             await _end(reader)
             writer.close()
             _log.warning("Ollama closed its connections: it has stopped or is restarting")
-            self.memory = readiness.ended(self.memory)
+            self._remember(readiness.ended(self.memory))
             self.wake()
 
     def _remember(self, memory: Memory) -> None:
-        was = self.memory.latched
         self.memory = readiness.latch(memory, self._config(), self._pulls)
-        if self.memory.latched and not was:
-            _log.info("ready: every model is there and the warm ones have loaded")
+        self._tell(self.verdict)
+
+    def _tell(self, verdict: Verdict) -> None:
+        """Log why the pod is ready, or isn't; once for each reason, with a warning for a loss."""
+        before, self._told = self._told, verdict.reason
+        if verdict.reason is before:
+            return
+        lost = before is Reason.READY
+        words = "ready" if verdict.ready else "not ready any more" if lost else "not ready yet"
+        level = logging.WARNING if lost else logging.INFO
+        _log.log(level, "%s: %s: %s", words, verdict.reason, verdict.message)
 
 
 async def _end(reader: asyncio.StreamReader) -> None:

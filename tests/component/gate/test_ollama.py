@@ -5,6 +5,7 @@ import json
 import secrets
 import urllib.request
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import ollama
@@ -112,6 +113,45 @@ async def test_blobs(http: httpx.AsyncClient, *, chunked: bool) -> None:
     assert (await upload(digest)).status_code == 200
     wrong = await upload("sha256:" + "0" * 64)
     assert (wrong.status_code, "digest mismatch" in wrong.text) == (400, True)
+
+
+SAID = [{"role": "user", "content": "hi"}]
+COUNTED: list[tuple[str, dict[str, Any]]] = [
+    ("/api/generate", {"prompt": "hi", "stream": True}),
+    ("/api/generate", {"prompt": "hi", "stream": False}),
+    ("/api/chat", {"messages": SAID, "stream": True}),
+    ("/api/chat", {"messages": SAID, "stream": False}),
+    (
+        "/v1/chat/completions",
+        {"messages": SAID, "stream": True, "stream_options": {"include_usage": True}},
+    ),
+    ("/v1/chat/completions", {"messages": SAID}),
+    ("/v1/completions", {"prompt": "hi"}),
+    ("/v1/responses", {"input": "hi", "stream": True}),
+    ("/v1/messages", {"messages": SAID, "max_tokens": 4, "stream": True}),
+    ("/v1/messages", {"messages": SAID, "max_tokens": 4}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), COUNTED, ids=range(len(COUNTED)))
+async def test_tokens_are_counted(
+    http: httpx.AsyncClient,
+    opened: tuple[str, Metrics],
+    model: str,
+    path: str,
+    body: dict[str, Any],
+) -> None:
+    """G13: what Ollama reports in each API's own shape is in the log, with the model's name."""
+    limits = {"max_tokens": 4, "max_output_tokens": 4, "options": {"num_predict": 4}}
+    answer = await http.post(path, json={"model": model, **limits, **body})
+    line = await opened[1].line()
+
+    assert answer.status_code == 200
+    assert line["promptTokens"] > 0
+    assert 0 < line["generatedTokens"] <= 4
+    assert line["model"] == model
+    streamed = answer.headers["content-type"].startswith(("application/x-ndjson", "text/event"))
+    assert ("ttftMs" in line) is streamed is body.get("stream", path.startswith("/api/"))
 
 
 async def test_leaving_stops_the_generation(

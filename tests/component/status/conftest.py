@@ -30,15 +30,24 @@ async def until(holds: Callable[[], Awaitable[bool]], seconds: float = BOUND) ->
 
 
 @asynccontextmanager
-async def process(*command: str | Path, **environment: str) -> AsyncIterator[Process]:
-    """A program with this environment beside ours; it and its children don't outlive the block."""
+async def process(
+    *command: str | Path, out: Path | None = None, err: Path | None = None, **environment: str
+) -> AsyncIterator[Process]:
+    """A program with this environment beside ours; it and its children don't outlive the block.
+
+    Standard output and error go to files, or nowhere.
+    """
+    files = [path.open("wb") if path else None for path in (out, err)]
     running = await asyncio.create_subprocess_exec(
         *command,
         env=os.environ | environment,
-        stdout=DEVNULL,
-        stderr=DEVNULL,
+        stdout=files[0] or DEVNULL,
+        stderr=files[1] or DEVNULL,
         start_new_session=True,
     )
+    for file in files:
+        if file:
+            file.close()
     try:
         yield running
     finally:
@@ -68,7 +77,8 @@ class OllamaProcess:
             "OLLAMA_NOPRUNE": "1",
             "OLLAMA_NO_CLOUD": "1",
         }
-        await self.running.enter_async_context(process(self.program, "serve", **environment))
+        server = process(self.program, "serve", out=None, err=None, **environment)
+        await self.running.enter_async_context(server)
         await until(self.answers)
 
     async def answers(self) -> bool:
@@ -112,6 +122,14 @@ class Gate:
     process: Process | None = None
     running: AsyncExitStack = field(default_factory=AsyncExitStack)
 
+    @property
+    def access_log(self) -> Path:
+        return self.folder / "access.log"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "gate.log").read_text()
+
     def configure(self, *models: dict[str, Any], **more: Any) -> None:
         """Swap the configuration file as a whole, as kubelet does."""
         content = {"tokens": {"AUTH_TOKEN": {"access": "infer"}}, "models": models, **more}
@@ -119,7 +137,7 @@ class Gate:
         new.write_text(json.dumps(content))
         new.replace(self.folder / "gate.json")
 
-    async def start(self) -> None:
+    async def start(self, **environment: str) -> None:
         tokens = self.folder / "tokens"
         tokens.mkdir()
         (tokens / "AUTH_TOKEN").write_text(TOKEN)
@@ -129,6 +147,9 @@ class Gate:
                 "-m",
                 "ollamaserve_sidecar",
                 "serve",
+                out=self.access_log,
+                err=self.folder / "gate.log",
+                **environment,
                 GATE_CONFIG=str(self.folder / "gate.json"),
                 GATE_TOKENS_DIR=str(tokens),
                 GATE_LISTEN=f"127.0.0.1:{self.port}",
