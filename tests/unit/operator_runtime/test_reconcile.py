@@ -6,6 +6,7 @@ then once for each call and each way to fail.
 
 import base64
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -372,6 +373,14 @@ SCENARIOS: dict[str, Callable[[Body], None]] = {
     ),
     "suspended": lambda body: body["spec"].update(suspend=True),
     "tokens rotated": lambda body: body["metadata"].update(annotations={names.ROTATE: "1"}),
+    "less wanted": lambda body: body["spec"].update(networkPolicy={"enabled": False}),
+    "more wanted": lambda body: body["spec"].update(
+        storage={"ephemeral": {}}, replicas=2, ingress={"host": "llama.example.com"}
+    ),
+    "volume kept": lambda body: body["spec"].update(
+        storage={"persistent": {"whenDeleted": "Retain"}}
+    ),
+    "pulled again": lambda body: body["metadata"].update(annotations={names.RETRY: "1"}),
 }
 
 
@@ -403,15 +412,16 @@ async def _scenario(
 
 
 def _shape(api: FakeApi) -> dict[str, Any]:
-    """Everything but what differs between two clusters by nature."""
-    shape = {}
+    """Everything but what differs between two clusters by nature; two Jobs are two."""
+    shape: dict[str, Any] = defaultdict(list)
     for path, body in api.objects.items():
         if body["kind"] == "Event":
             continue
         text = json.dumps({k: v for k, v in body.items() if k not in {"metadata", "data"}})
         for other in api.objects.values():
             text = text.replace(other["metadata"]["uid"], "UID")
-        shape[path.split("-pull-")[0]] = (json.loads(text), sorted(body.get("data") or {}))
+        entry = json.loads(text), sorted(body.get("data") or {})
+        shape[path.split("-pull-")[0]].append(entry)
     return shape
 
 
