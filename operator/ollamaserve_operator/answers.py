@@ -12,6 +12,9 @@ from ollamaserve_operator.errors import Refused, Transient
 
 LONGEST_MESSAGE = 400
 LONGEST_WAIT = 300.0
+# How an apply with an unknown field, or a value of another type, is refused, with code 500: only
+# the spec's patches can ask for such a thing (structured-merge-diff's words, as of v1.34).
+_UNTYPED = "failed to create typed patch object"
 
 
 class Outdated(Transient):
@@ -34,7 +37,7 @@ def error(
     message = _message(code, status_of(body), kind)
     if code in {HTTPStatus.CONFLICT, HTTPStatus.GONE} or _another(code, body):
         return Outdated(message)
-    if _will_never_do(code):
+    if _will_never_do(code) or message.startswith(_UNTYPED):
         return Refused(kind, name, message)
     return Transient(message, _retry_after(headers))
 

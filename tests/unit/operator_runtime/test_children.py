@@ -149,3 +149,19 @@ async def test_a_kind_that_appears_gets_its_object_and_its_drift_repaired(
     await operator.sweep.look(kinds.HTTP_ROUTE)
     await operator.settle()
     assert api.objects[ROUTE]["spec"]["parentRefs"] == [{"name": "gate"}]
+
+
+async def test_a_field_that_the_api_server_does_not_know_is_told_in_its_words(
+    api: FakeApi, session: aiohttp.ClientSession
+) -> None:
+    """An apply is refused so with code 500, which is otherwise worth another try."""
+    words = "failed to create typed patch object (team-a/llama; apps/v1, Kind=Deployment): .spec.x"
+    api.before = lambda call: (
+        refusal(500, "", words) if "deployments" in call.path and call.writes else None
+    )
+    apply(api, patches=[{"target": "Deployment", "type": "merge", "patch": {"spec": {"x": 1}}}])
+    operator = await started(api, session)
+    await operator.reconcile(LLAMA)
+
+    assert condition(api, "Accepted")["reason"] == "Refused"
+    assert words in condition(api, "Accepted")["message"]
