@@ -4,6 +4,7 @@ Pure, and each one by itself: none looks at another's finding.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ollamaserve_operator import kinds, names
 from ollamaserve_operator.api import OllamaServe
@@ -13,7 +14,7 @@ from ollamaserve_operator.names import Component
 from ollamaserve_operator.observed import Observed
 from ollamaserve_operator.reasons import Reason
 from ollamaserve_operator.storage import CLAIM
-from ollamaserve_operator.trouble import trouble
+from ollamaserve_operator.trouble import eviction, trouble
 
 
 def accepted(serve: OllamaServe, observed: Observed, failures: Sequence[StepFailure]) -> Finding:
@@ -81,7 +82,8 @@ def first_trouble(serve: OllamaServe, observed: Observed) -> Finding:
     waiting = [pod for pod in observed.of(Component.SERVER) if not pod.ready]
     if waiting:
         pod = waiting[-1]
-        return trouble(pod, observed.reports.get(pod.name), serve)
+        found = trouble(pod, observed.reports.get(pod.name), serve)
+        return _after_evictions(found, observed)
     for condition in (
         observed.deployment.status.get("conditions", ()) if observed.deployment else ()
     ):
@@ -99,6 +101,15 @@ def first_trouble(serve: OllamaServe, observed: Observed) -> Finding:
             "s, before the next one starts",
         )
     return bad(Reason.PENDING, "the pods are being created")
+
+
+def _after_evictions(found: Finding, observed: Observed) -> Finding:
+    """A pod that is pulling or loading looks well: not so if its predecessor was thrown out."""
+    serving = [pod for pod in observed.pods if pod.component == Component.SERVER]
+    before = [pod for pod in serving if pod.ended][-1:]
+    if any(pod.ready for pod in serving) or not (before and before[0].evicted):
+        return found
+    return replace(found, message=f"{found.message}; {eviction(before[0])}")
 
 
 def rollout(serve: OllamaServe, observed: Observed) -> Finding:

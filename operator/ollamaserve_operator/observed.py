@@ -103,8 +103,17 @@ class Observed:
         return (*found, *(job.child for job in self.jobs), *self.others)
 
     def of(self, component: names.Component) -> tuple[Pod, ...]:
-        """The pods of a component that aren't going away, oldest first."""
-        return tuple(p for p in self.pods if p.component == component and not p.deleting)
+        """The pods of a component that aren't going away, oldest first.
+
+        A serving pod that has ended (evicted, say) is only left to be looked at; a pull's tells
+        how the pull went.
+        """
+        serves = component is names.Component.SERVER
+        return tuple(
+            pod
+            for pod in self.pods
+            if pod.component == component and not pod.deleting and not (serves and pod.ended)
+        )
 
 
 def slim(body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -32,7 +32,10 @@ class Termination:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """`unschedulable` is the scheduler's message, empty where it has placed the pod."""
+    """`unschedulable` is the scheduler's message, empty where it has placed the pod.
+
+    `evicted` is kubelet's message where it has thrown the pod out.
+    """
 
     name: str
     uid: str
@@ -46,6 +49,12 @@ class Pod:
     unschedulable: str
     waiting: tuple[Waiting, ...]
     terminations: tuple[Termination, ...]
+    evicted: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether none of its containers will ever run again."""
+        return self.phase in {"Failed", "Succeeded"}
 
 
 def pod(body: Mapping[str, Any]) -> Pod:
@@ -67,6 +76,7 @@ def pod(body: Mapping[str, Any]) -> Pod:
         unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
         waiting=tuple(w for c in containers for w in _waiting(c)),
         terminations=tuple(t for c in containers for t in _termination(c)),
+        evicted=status.get("message", "") if status.get("reason") == "Evicted" else "",
     )
 
 

@@ -7,6 +7,7 @@ differs puts the resource back into the queue. A poll that fails gives nothing a
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -22,13 +23,22 @@ FORGET = (
     180.0  # seconds: longer than two looks at a settled resource, so that words don't alternate
 )
 AT_ONCE = 64
+STUBBORN = 10  # polls in a row
 LONGEST = 256 * 1024
 TIMEOUT = aiohttp.ClientTimeout(total=2.0)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
     report: GateReport
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Silence:
+    polls: int
     at: float
 
 
@@ -43,6 +53,7 @@ class Reports:
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._known: dict[str, _Known] = {}
         self._polls: dict[str, asyncio.Task[None]] = {}
+        self._silent: dict[str, _Silence] = {}
         self._sweep_at = 0.0
 
     def of(self, pods: Iterable[Pod], changed: Callable[[], None]) -> Mapping[str, GateReport]:
@@ -52,6 +63,7 @@ class Reports:
         for pod in pods:
             if not _answers(pod):
                 self._known.pop(pod.uid, None)
+                self._silent.pop(pod.uid, None)
                 continue
             known = self._known.get(pod.uid)
             if known is not None and now - known.at < FORGET:
@@ -70,33 +82,47 @@ class Reports:
     async def _poll(self, pod: Pod, changed: Callable[[], None]) -> None:
         async with self._slots:
             found = await self._fetch(pod.ip)
-        self._count("failed" if found is None else "ok")
-        if found is None:
+        self._count("failed" if isinstance(found, str) else "ok")
+        self._forget()
+        if isinstance(found, str):
+            self._miss(pod, found)
             return
+        if (silence := self._silent.pop(pod.uid, None)) and silence.polls >= STUBBORN:
+            logger.info("pod %s answers on %d again", pod.name, names.STATUS_PORT)
         known = self._known.get(pod.uid)
-        self._keep(pod, found)
+        self._known[pod.uid] = _Known(found, asyncio.get_running_loop().time())
         if known is None or known.report != found:
             changed()
 
-    def _keep(self, pod: Pod, found: GateReport) -> None:
-        """And drop what nobody asked for any more: pods can go without our noticing."""
-        now = asyncio.get_running_loop().time()
-        self._known[pod.uid] = _Known(found, now)
-        if now >= self._sweep_at:
-            self._sweep_at = now + FORGET
-            self._known = {uid: k for uid, k in self._known.items() if now - k.at < FORGET}
+    def _miss(self, pod: Pod, why: str) -> None:
+        """One line for a pod that stays silent: the first polls of each one find it starting."""
+        before = self._silent.get(pod.uid)
+        polls = before.polls + 1 if before else 1
+        self._silent[pod.uid] = _Silence(polls, asyncio.get_running_loop().time())
+        if polls == STUBBORN:
+            logger.warning("pod %s doesn't answer on %d: %s", pod.name, names.STATUS_PORT, why)
 
-    async def _fetch(self, ip: str) -> GateReport | None:
+    def _forget(self) -> None:
+        """Drop what nobody asked for any more: pods can go without our noticing."""
+        now = asyncio.get_running_loop().time()
+        if now < self._sweep_at:
+            return
+        self._sweep_at = now + FORGET
+        self._known = {uid: k for uid, k in self._known.items() if now - k.at < FORGET}
+        self._silent = {uid: s for uid, s in self._silent.items() if now - s.at < FORGET}
+
+    async def _fetch(self, ip: str) -> GateReport | str:
+        """The report, or why there is none."""
         url = URL.build(scheme="http", host=ip, port=names.STATUS_PORT, path="/status")
         try:
             async with self._session.get(url, timeout=TIMEOUT, allow_redirects=False) as response:
                 if response.status != 200:  # noqa: PLR2004 (the one status that has a report)
-                    return None
+                    return f"HTTP {response.status}"
                 body = await _read(response.content)
             document = json.loads(body)
-        except (aiohttp.ClientError, OSError, ValueError):
-            return None
-        return report.parse(document) if isinstance(document, dict) else None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return type(error).__name__
+        return report.parse(document) if isinstance(document, dict) else "no report"
 
 
 def _answers(pod: Pod) -> bool:

@@ -17,7 +17,7 @@ from ollamaserve_operator.manifests import Images
 from ollamaserve_operator.names import Component
 from ollamaserve_operator.observed import Observed
 from ollamaserve_operator.reasons import ConditionType, Reason
-from ollamaserve_operator.storage import storage_ready
+from ollamaserve_operator.storage import storage_ready, volume_size
 
 SETTLED = 60.0  # seconds
 UNSETTLED = 2.0
@@ -77,8 +77,11 @@ def status(
         "modelsSummary": inventory.summary(serve, entries, findings[ConditionType.MODELS_PULLED]),
         "models": entries,
     }
-    acceleration = _acceleration(serve, observed, previous)
-    return found | {"acceleration": acceleration} if acceleration else found
+    sometimes = {
+        "volumeSize": volume_size(observed),
+        "acceleration": _acceleration(serve, observed, previous),
+    }
+    return found | {key: value for key, value in sometimes.items() if value}
 
 
 def _invalid(serve: Invalid, observed: Observed, previous: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -118,7 +121,8 @@ def _conditions(
 
 
 def _endpoint(serve: OllamaServe) -> str:
-    return f"{serve.scheme}://{names.service(serve.name)}.{serve.namespace}.svc:{names.DOOR_PORT}"
+    scheme = "https" if serve.gate.tls.secret_name else "http"
+    return f"{scheme}://{names.service(serve.name)}.{serve.namespace}.svc:{names.DOOR_PORT}"
 
 
 def _acceleration(

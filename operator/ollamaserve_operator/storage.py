@@ -110,6 +110,11 @@ def _refused(refused: Refused, claim: Child | None, wanted: str) -> Finding:
     )
 
 
+def volume_size(observed: Observed) -> str:
+    """What the resource's own claim asks for; empty where there is none."""
+    return _requested(observed.pvc) if observed.pvc else ""
+
+
 def _requested(claim: Child) -> str:
     return str(claim.spec.get("resources", {}).get("requests", {}).get("storage", "0"))
 
@@ -118,18 +123,32 @@ def _claim(claim: Child, wanted: str) -> Finding:
     match claim.status.get("phase"):
         case "Bound":
             capacity = claim.status.get("capacity", {}).get("storage", wanted)
-            growing = quantity.larger(capacity, wanted) != capacity
-            return good(
-                Reason.BOUND, f"{capacity} bound" + (f", growing to {wanted}" if growing else "")
-            )
+            return good(Reason.BOUND, f"{capacity} bound{_change(claim, capacity, wanted)}")
         case "Lost":
             return bad(
                 Reason.VOLUME_LOST,
                 f"{CLAIM} {claim.name} has lost its volume: delete the claim to start with a new "
                 "one, the models are pulled again",
             )
+    where = f"-n {claim.body['metadata']['namespace']}"
     return bad(
         Reason.WAITING_FOR_BINDING,
         f"{CLAIM} {claim.name} has no volume yet: it may wait for its pod to be placed; if it "
-        f"stays so, see kubectl -n {claim.body['metadata']['namespace']} describe pvc {claim.name}",
+        f"stays so, see {_class(claim)} and kubectl {where} describe pvc {claim.name}",
     )
+
+
+def _change(claim: Child, capacity: str, wanted: str) -> str:
+    if quantity.larger(capacity, wanted) != capacity:
+        return f", growing to {wanted}"
+    if quantity.larger(wanted, _requested(claim)) != wanted:
+        return f"; a volume never shrinks, so it stays, though spec.storage asks for {wanted}"
+    return ""
+
+
+def _class(claim: Child) -> str:
+    """The API server fills in the default class; a claim without any found no such class."""
+    name = claim.spec.get("storageClassName")
+    if name is None:
+        return "kubectl get storageclass (none was the default: set storageClassName)"
+    return f"kubectl get storageclass {name}"

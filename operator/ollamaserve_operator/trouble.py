@@ -15,8 +15,10 @@ from ollamaserve_operator.report import GateReport
 _IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _CONFIG = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 _CRASH = frozenset({"CrashLoopBackOff"})
-# Only lines in which Go or Ollama says why it ended: no other line of a log may get into a status.
-_LAST_WORDS = re.compile(r"^(?:Error: |panic: |fatal error: ).*", re.MULTILINE)
+# Only lines in which a program says why it ended: no other line of a log may get into a status.
+_LAST_WORDS = re.compile(
+    r"^(?:Error: |panic: |fatal error: |ollamaserve_sidecar: ).*", re.MULTILINE
+)
 
 
 def trouble(pod: Pod, report: GateReport | None, serve: OllamaServe) -> Finding:
@@ -30,7 +32,8 @@ def trouble(pod: Pod, report: GateReport | None, serve: OllamaServe) -> Finding:
     if pod.phase == "Pending":
         return bad(
             Reason.PENDING,
-            f"pod {pod.name} is starting: its containers are being created{_needs(serve)}",
+            f"pod {pod.name} is starting: its containers are being created{_needs(serve)}; if it "
+            f"stays so, kubectl -n {serve.namespace} describe pod {pod.name} says why",
         )
     if report is None or not report.reason:
         return bad(Reason.STARTING, f"pod {pod.name} is starting")
@@ -110,10 +113,13 @@ def _crashing(pod: Pod, waiting: Waiting, where: str, serve: OllamaServe) -> Fin
         return _out_of_memory(pod, last)
     said = _LAST_WORDS.findall(last.message)
     words = f": {said[-1][:300]}" if said else ""
+    own = serve.auth.secret_name if waiting.container == names.GATE_CONTAINER else ""
+    advice = f"; check that your Secret {own} has the keys of spec.auth.tokens" if own else ""
     return bad(
         Reason.CRASH_LOOP,
-        f"{where} ended {last.restarts} times, last with exit status {last.exit_code}{words}; "
-        f"see kubectl -n {serve.namespace} logs --previous {pod.name} -c {waiting.container}",
+        f"{where} ended {last.restarts} times, last with exit status {last.exit_code}{words}"
+        f"{advice}; see kubectl -n {serve.namespace} logs --previous {pod.name} "
+        f"-c {waiting.container}",
     )
 
 
@@ -128,6 +134,17 @@ def _out_of_memory(pod: Pod, last: Termination) -> Finding:
         f"pod {pod.name}, container {last.container} was killed for its memory: raise {field}, "
         "or serve a smaller model",
     )
+
+
+def eviction(pod: Pod) -> str:
+    """Why kubelet threw a pod out, and what to do so that the next one stays."""
+    remedies = (
+        ('EmptyDir volume "models"', "raise spec.storage.ephemeral.sizeLimit"),
+        ("memory", "set spec.resources.requests.memory to what it needs"),
+        ("ephemeral-storage", "give the node more disk, or keep models on a volume"),
+    )
+    advice = next((f"; {what}" for words, what in remedies if words in pod.evicted), "")
+    return f"pod {pod.name} before it was evicted ({pod.evicted.strip()}){advice}"
 
 
 REPORTED = {

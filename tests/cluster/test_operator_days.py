@@ -264,6 +264,11 @@ def test_a_claim_grows_when_bound_and_a_refusal_stops_no_other_child(
     seen(team, "the Deployment follows", applied)
     await_reason(team, "Available", "Available")
 
+    with pytest.raises(KubectlError, match="a volume can't shrink"):
+        change(team, storage=rigid("500Mi"))
+    change(team, storage=rigid("1Gi"))
+    assert "1Gi bound" in await_reason(team, "StorageReady", "Bound")["message"]
+
 
 def test_a_claim_of_the_default_class_grows(team: Kubectl) -> None:
     """Decision 15: where the class allows it, the claim asks for more, and all goes on."""

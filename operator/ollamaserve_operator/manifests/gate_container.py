@@ -36,6 +36,7 @@ def gate_container(serve: OllamaServe, image: str) -> dict[str, Any]:
         ),
         "resources": dict(serve.gate.resources),
         "securityContext": CONTAINER_SECURITY,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "ports": [
             {"name": "door", "containerPort": names.DOOR_PORT, "protocol": "TCP"},
             {"name": "status", "containerPort": names.STATUS_PORT, "protocol": "TCP"},

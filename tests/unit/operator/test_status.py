@@ -27,7 +27,9 @@ ABSENT: Body = {"phase": "never made"}
 GATE = {"name": "gate", "state": {"running": {}}}
 
 
-def server(*, ready: bool = False, containers: Sequence[Body] = (GATE,), **more: Any) -> Body:
+def server(
+    *, ready: bool = False, containers: Sequence[Body] = (GATE,), name: str = "llama-1", **more: Any
+) -> Body:
     """A serving pod."""
     scheduled = {"type": "PodScheduled", "status": "True"}
     conditions = [scheduled, {"type": "Ready", "status": str(ready)}]
@@ -35,9 +37,14 @@ def server(*, ready: bool = False, containers: Sequence[Body] = (GATE,), **more:
     found = {"phase": "Running", "conditions": conditions, "containerStatuses": list(containers)}
     return {
         "kind": "Pod",
-        "metadata": {"name": "llama-1", "labels": labels},
+        "metadata": {"name": name, "labels": labels},
         "status": found | more,
     }
+
+
+def evicted(message: str) -> Body:
+    """What kubelet leaves of a pod that it has thrown out."""
+    return server(phase="Failed", reason="Evicted", message=message)
 
 
 def leaving(pod: Body) -> Body:
@@ -176,12 +183,19 @@ def crashing(reason: str, last: Body | None = None, message: str = "") -> list[B
     return [server(containers=[GATE, waiting("ollama", reason, message, last)])]
 
 
-def told(reason: str, message: str = "", **model: Any) -> dict[str, GateReport]:
+def told(
+    reason: str, message: str = "", name: str = "llama-1", **model: Any
+) -> dict[str, GateReport]:
     """The serving gate's report."""
     models = (ModelReport("llama2:7b", **model),)
-    return {"llama-1": GateReport(reason=reason, message=message, models=models)}
+    return {name: GateReport(reason=reason, message=message, models=models)}
 
 
+NO_TOKEN = {
+    "exitCode": 2,
+    "message": "ollamaserve_sidecar: no token: none of the files named in GATE_CONFIG is in x\n",
+}
+EVICTED = evicted('Usage of EmptyDir volume "models" exceeds the limit "1Gi". ')
 NO_IMAGE = waiting("pull", "ImagePullBackOff", "Back-off gate:1")
 NOT_PLACED = {
     "type": "PodScheduled",
@@ -235,6 +249,28 @@ NIGHT: dict[str, tuple[Scene, str, tuple[str, ...]]] = {
         Scene(pods=crashing("CrashLoopBackOff")),
         "CrashLoop",
         ("ends again and again",),
+    ),
+    "crash loop of the gate, without its Secret": (
+        Scene(
+            auth={"secretName": "mine"},
+            pods=[server(containers=[waiting("gate", "CrashLoopBackOff", "", NO_TOKEN)])],
+        ),
+        "CrashLoop",
+        ("container gate", "no token: none of the files", "your Secret mine", "spec.auth.tokens"),
+    ),
+    "evicted, and pulling again": (
+        Scene(
+            storage=EPHEMERAL,
+            pods=[EVICTED, server(name="llama-2")],
+            reports=told("Loading", "llama2:7b is being loaded", present=True, name="llama-2"),
+        ),
+        "Loading",
+        ("pod llama-2", "pod llama-1 before it was evicted", "spec.storage.ephemeral.sizeLimit"),
+    ),
+    "evicted for memory": (
+        Scene(pods=[evicted("The node was low on resource: memory."), server(name="llama-2")]),
+        "Starting",
+        ("pod llama-1 before it was evicted", "spec.resources.requests.memory"),
     ),
     "out of memory": (
         Scene(pods=crashing("CrashLoopBackOff", KILLED)),
@@ -307,7 +343,7 @@ NIGHT: dict[str, tuple[Scene, str, tuple[str, ...]]] = {
     "creating": (
         Scene(pods=[server(phase="Pending", containers=[waiting("gate", "ContainerCreating")])]),
         "Pending",
-        ("pod llama-1", "being created"),
+        ("pod llama-1", "being created", "kubectl -n team-a describe pod llama-1"),
     ),
     "no claim": (
         Scene(pods=[], job="", claim=ABSENT, failures=[QUOTA]),
@@ -320,7 +356,17 @@ NIGHT: dict[str, tuple[Scene, str, tuple[str, ...]]] = {
     "claim": (
         Scene(pods=[server()], job="", claim={"phase": "Pending"}),
         "WaitingForBinding",
-        ("llama-models", "kubectl -n team-a describe pvc"),
+        ("llama-models", "kubectl -n team-a describe pvc", "none was the default"),
+    ),
+    "claim of a class that isn't there": (
+        Scene(
+            storage={"persistent": {"storageClassName": "fast"}},
+            pods=[server()],
+            job="",
+            claim={"phase": "Pending"},
+        ),
+        "WaitingForBinding",
+        ("kubectl get storageclass fast",),
     ),
     "volume lost": (Scene(claim={"phase": "Lost"}), "VolumeLost", ("delete the claim",)),
     "somebody's Service": (
@@ -582,6 +628,33 @@ def test_claim_that_is_being_deleted_is_told() -> None:
     assert "PersistentVolumeClaim llama-models is being deleted" in message
     assert "spec.suspend: true" in message
     assert "Stalled" in scene.conditions()
+
+
+def test_what_is_left_of_an_evicted_pod_is_no_replica() -> None:
+    """Its object stays until somebody deletes it, and says nothing while another one serves."""
+    scene = Scene(pods=[EVICTED, server(ready=True, name="llama-2")])
+    found = scene.status()
+
+    assert (found["replicas"], found["readyReplicas"]) == (1, 1)
+    assert scene.ready() == ("True", "Ready", "1 of 1 pods ready")
+
+
+def test_the_claims_own_size_is_told() -> None:
+    """Decision 15: below what the claim asks for, spec.storage can't go; the CRD looks at this."""
+    refusal = refused("PersistentVolumeClaim", "llama-models", "only dynamic")
+    grown = Scene(failures=[refusal], asked="10Gi").status()
+    larger = Scene(asked="40Gi", claim={"capacity": {"storage": "40Gi"}})
+
+    assert grown["volumeSize"] == "10Gi"
+    assert "volumeSize" not in Scene(storage=EPHEMERAL).status()
+    assert "never shrinks" in larger.conditions()["StorageReady"]["message"]
+
+
+def test_the_endpoint_is_as_the_gate_serves_it() -> None:
+    """G7: with a certificate the door speaks TLS and nothing else."""
+    scene = Scene(gate={"tls": {"secretName": "cert"}})
+
+    assert scene.status()["endpoint"] == "https://llama.team-a.svc:7860"
 
 
 def test_slowest_device_is_told() -> None:

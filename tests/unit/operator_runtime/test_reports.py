@@ -11,7 +11,7 @@ from aiohttp import web
 from ollamaserve_operator import names
 from ollamaserve_operator.observed import Pod
 from ollamaserve_operator.report import GateReport
-from ollamaserve_operator.reports import Reports
+from ollamaserve_operator.reports import STUBBORN, Reports
 
 
 def pod(ip: str = "127.0.0.1", *, phase: str = "Running", deleting: bool = False) -> Pod:
@@ -134,3 +134,27 @@ async def test_pods_that_cannot_answer_are_not_asked(silent: Pod) -> None:
         reports = Reports(session)
         assert reports.of([silent], lambda: None) == {}
         assert reports._polls == {}
+
+
+async def test_a_pod_that_stays_silent_is_logged_once_and_so_is_its_return(
+    gate: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Polls that fail change no status: a line with the reason is all that tells of them."""
+    monkeypatch.setattr("ollamaserve_operator.reports.FRESH", 0.0)
+    server, ip = gate
+    good, server.answer = server.answer, web.Response(status=503)
+    async with aiohttp.ClientSession() as session:
+        reports = Reports(session)
+        with caplog.at_level("INFO", logger="ollamaserve_operator.reports"):
+            for _ in range(2 * STUBBORN):
+                await polled(reports, pod(ip))
+            server.answer = good
+            await polled(reports, pod(ip))
+            server.answer = web.Response(status=503)
+            await polled(reports, pod(ip))
+    lines = [record.getMessage() for record in caplog.records]
+    port = names.STATUS_PORT
+    assert lines == [
+        f"pod llama-x doesn't answer on {port}: HTTP 503",
+        f"pod llama-x answers on {port} again",
+    ]
