@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -73,15 +72,12 @@ class Client:
                 while await self._reader.read(1 << 16):
                     pass
 
-    def stall(self) -> None:
-        """Read no more."""
-        self._writer.transport.pause_reading()  # type: ignore[attr-defined]
-
-    def lost(self) -> bool:
-        """Whether the peer has reset the connection, as seen by the kernel."""
-        end: socket.socket = self._writer.get_extra_info("socket")
-        state = end.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
-        return state[0] != _ESTABLISHED
+    async def stall(self, seconds: float) -> None:
+        """Read nothing for so long."""
+        transport = self._writer.transport
+        transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(seconds)
+        transport.resume_reading()  # type: ignore[attr-defined]
 
     def abort(self) -> None:
         self._writer.transport.abort()
@@ -99,9 +95,6 @@ class Client:
                 return await self._reader.readexactly(count)
         except (asyncio.IncompleteReadError, ConnectionError):
             raise TruncatedError from None
-
-
-_ESTABLISHED = 1
 
 
 @asynccontextmanager

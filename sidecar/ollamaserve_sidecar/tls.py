@@ -7,8 +7,10 @@ nothing: the last good one stays, and `error` says why.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import ssl
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ollamaserve_sidecar.fields import ConfigError
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT = 5.0
+_MMAP_THRESHOLD, _KEPT = -3, 128 << 10
 
 
 class Certificate:
@@ -36,6 +39,7 @@ class Certificate:
         self.context.sni_callback = self._switch
         self.error = ""
         self.reloads = self.failures = 0
+        _return_buffers()
 
     def check(self) -> bool:
         """Load the pair again if a file has changed; true if the new one is now in force."""
@@ -106,3 +110,14 @@ def _identity(path: Path) -> tuple[object, ...]:
         return str(path.resolve()), stat.st_mtime_ns, stat.st_size, stat.st_ino
     except OSError:
         return (str(path),)
+
+
+def _return_buffers() -> None:
+    """Have the C library give a closed connection's buffer back to the system.
+
+    uvloop has one of 256 KiB for each TLS connection, of which little is ever touched. After the
+    first is freed glibc would take such blocks from its heap (mallopt(3), M_MMAP_THRESHOLD), where
+    their pages stay: with 500 connections that come and go, 5 MiB more each minute.
+    """
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _KEPT)

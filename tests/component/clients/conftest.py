@@ -14,8 +14,21 @@ TOKEN = "a-token-of-the-tests"
 
 
 @pytest.fixture(scope="module")
-def gate(ollama_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def gate(ports: tuple[str, str]) -> str:
     """The gate's origin; its one token has full access."""
+    return ports[0]
+
+
+@pytest.fixture(scope="module")
+def status(ports: tuple[str, str]) -> str:
+    """The origin of its other port."""
+    return ports[1]
+
+
+@pytest.fixture(scope="module")
+def ports(
+    ollama_server: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
     door, status = free_port(), free_port()
     log = tmp_path_factory.mktemp("gate") / "log"
     environment = os.environ | {
@@ -28,7 +41,7 @@ def gate(ollama_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     command = [sys.executable, "-m", "ollamaserve_sidecar", "serve"]
     with log.open("w") as output, process(command, environment, output) as running:
         await_answer(f"http://127.0.0.1:{status}/livez", log)
-        yield f"http://127.0.0.1:{door}"
+        yield f"http://127.0.0.1:{door}", f"http://127.0.0.1:{status}"
         running.kill()  # draining takes seconds and is tested elsewhere
     assert "Traceback" not in log.read_text()
 
