@@ -10,7 +10,7 @@ from cluster.server import MERGE, PATHS, SERVES, Body, Server, serve
 from examples import IMAGES, NOW, sample
 from ollamaserve_operator import api, kinds, names
 from ollamaserve_operator.answers import Outdated
-from ollamaserve_operator.errors import NameConflict
+from ollamaserve_operator.errors import NameConflict, Refused
 from ollamaserve_operator.manifests import Manifest, children
 from ollamaserve_operator.observed import Observed, observe
 from ollamaserve_operator.plan import Apply, Create, Delete, Issue, Step, plan
@@ -115,16 +115,30 @@ async def classes(server: Server) -> None:
         assert code in {201, 409}, answer
 
 
-@pytest.mark.parametrize("name", ["minimal", "cpu", "full", "ephemeral"])
-async def test_what_is_applied_plans_to_nothing(server: Server, name: str) -> None:
+def whole(name: str) -> Body:
+    """A sample, as its user applies it to another namespace."""
+    body = sample(name)
+    body["metadata"] = {"name": name}
+    return body
+
+
+SETTLES: dict[str, Body] = {
+    "minimal": serve(),
+    "cpu": serve(gpu={"count": 0}, resources={"limits": {"cpu": "1000m", "memory": "1024Mi"}}),
+    "full": full(),
+    "production": whole("production"),
+    "ephemeral": whole("ephemeral"),
+    "existing claim": serve(storage={"existingClaim": {"name": "mine", "subPath": "a"}}),
+    "in the pod": serve(
+        pull={"strategy": "InPod", "caBundle": {"name": "ca"}, "proxy": {"https": "http://p:1"}}
+    ),
+}
+
+
+@pytest.mark.parametrize("body", SETTLES.values(), ids=SETTLES.keys())
+async def test_what_is_applied_plans_to_nothing(server: Server, body: Body) -> None:
     """The fixpoint law on the real API server, with all that it defaults and normalises."""
-    bodies = {
-        "minimal": serve(),
-        "cpu": serve(gpu={"count": 0}, resources={"limits": {"cpu": "1000m", "memory": "1024Mi"}}),
-        "full": full(),
-        "ephemeral": serve(storage={"ephemeral": {"sizeLimit": "1024Mi"}}),
-    }
-    life = await live(server, bodies[name])
+    life = await live(server, body)
     await life.settle()
     await life.look()
 
@@ -181,6 +195,29 @@ async def test_apply_creates_nothing(server: Server) -> None:
     code, _ = await server.send("GET", f"{PATHS['Service']}/llama")
 
     assert code == 404
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"scheduling": {"affinity": {"nope": 1}}}, "affinity.nope: field not declared"),
+        (
+            {"scheduling": {"topologySpreadConstraints": [{"maxSkew": 1}]}},
+            "topologySpreadConstraints[0].topologyKey: Required value",
+        ),
+        ({"networkPolicy": {"from": [{"nope": {}}]}}, "from[0].nope: field not declared"),
+        ({"networkPolicy": {"egress": [{"to": "x"}]}}, "egress[0].to: expected list"),
+    ],
+)
+async def test_raw_blocks_are_judged_by_their_own_kind(
+    server: Server, spec: Body, words: str
+) -> None:
+    """What the CRD hands through, the child's schema refuses: for good, in words with its path."""
+    life = await live(server, serve(**spec))
+    with pytest.raises(Refused) as refused:
+        await life.settle()
+
+    assert words in refused.value.message
 
 
 async def test_foreign_object_is_never_adopted(server: Server) -> None:
