@@ -45,13 +45,19 @@ class Sweep:
         self.dead: frozenset[str] = frozenset()
 
     async def fill(self) -> None:
-        """The first list of every kind, whole; raises what `Cluster.list` raises."""
+        """The first list of every kind, whole; raises what `Cluster.list` raises.
+
+        But not for an optional kind: nothing is ever deleted for want of one, and while a CRD is
+        being set up the API server refuses its lists ("storage is (re)initializing", v1.34).
+        """
         for kind in kinds.WATCHED:
             async for _, page in self._pages(kind):
                 for body in page.items:
                     self._cache.put(body)
         for kind in kinds.OPTIONAL:
-            await self.look(kind)
+            if not await self._survive(kind):
+                self._asked.add(kind)
+                self._wake.set()
 
     def relisted(self, kind: str) -> None:
         """A watch began anew: what went meanwhile was not told."""
@@ -70,11 +76,13 @@ class Sweep:
             for kind in asked:
                 await self._survive(kind)
 
-    async def _survive(self, kind: Kind) -> None:
+    async def _survive(self, kind: Kind) -> bool:
         try:
             await (self.look(kind) if kind in kinds.OPTIONAL else self.compare(kind))
         except (Transient, Refused) as error:
             logger.warning("cannot compare with the cluster: %s", error, extra={"kind": kind.name})
+            return False
+        return True
 
     async def compare(self, kind: Kind) -> None:
         """Forget what is gone; then see that what is new arrives by the watch."""

@@ -205,3 +205,23 @@ async def test_of_several_namespaces_each_is_listed_by_itself() -> None:
 
     await sweep.compare(kinds.OLLAMA_SERVE)
     assert scene.cache.resources() == [Key("team-a", "llama")]
+
+
+def test_an_optional_kind_that_can_not_be_listed_yet_stops_no_start(run: Run) -> None:
+    """A CRD that is being set up answers 429; it is asked for again within seconds."""
+
+    async def scenario() -> None:
+        scene = Scene()
+        scene.apply("llama")
+        scene.api.before = lambda call: (429, {}, b"") if "httproutes" in call.path else None
+        await scene.sweep.fill()
+        assert scene.cache.offered == {"PodMonitor"}
+
+        scene.api.before = lambda _call: None
+        task = asyncio.create_task(scene.sweep.run())
+        await asyncio.sleep(10)
+        assert scene.cache.offered == {"HTTPRoute", "PodMonitor"}
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run(scenario())
