@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from examples import IMAGES, NOW, parsed, resource, stored
-from ollamaserve_operator import kinds
+from ollamaserve_operator import kinds, patches
+from ollamaserve_operator.errors import PatchRefused
 from ollamaserve_operator.manifests import children
 from ollamaserve_operator.observed import Observed, observe
 
@@ -23,7 +24,9 @@ class Rendered:
         serve = parsed(spec if "metadata" in spec else resource(**spec))
         claim = observe(stored(children(serve, IMAGES, Observed(at=NOW))), at=NOW).pvc
         seen = observed or Observed(at=NOW, pvc=claim, offered=OFFERED)
-        self.manifests = children(serve, IMAGES, seen)
+        wanted = patches.patched(serve, IMAGES, children(serve, IMAGES, seen))
+        assert not isinstance(wanted, PatchRefused), wanted
+        self.manifests = wanted
         self.kinds: dict[str, Any] = {manifest["kind"]: manifest for manifest in self.manifests}
 
     def __getitem__(self, kind: str) -> Any:

@@ -8,7 +8,7 @@ import pytest
 
 from cluster.server import MERGE, PATHS, SERVES, Body, Server, serve
 from examples import IMAGES, NOW, sample
-from ollamaserve_operator import api, kinds, names
+from ollamaserve_operator import api, kinds, names, patches
 from ollamaserve_operator.answers import Outdated
 from ollamaserve_operator.errors import NameConflict, Refused
 from ollamaserve_operator.manifests import Manifest, children
@@ -38,7 +38,9 @@ class Life:
 
     @property
     def desired(self) -> tuple[Manifest, ...]:
-        return children(self.serve, IMAGES, self.observed)
+        wanted = patches.patched(self.serve, IMAGES, children(self.serve, IMAGES, self.observed))
+        assert isinstance(wanted, tuple), wanted
+        return wanted
 
     def steps(self) -> tuple[Step, ...]:
         return plan(self.desired, self.observed, self.serve)

@@ -65,6 +65,22 @@ def key(**more: Any) -> Field:
     )
 
 
+def created(create: Body) -> Field:
+    """A model made of another one, with one thing more or other than its base."""
+    base = {"from": "mistral"}
+
+    def spec(block: Body) -> Body:
+        return {"models": [{"name": "mine", "create": {**base, **block}}]}
+
+    return row(
+        spec(create),
+        lambda r: json.loads(env(r.container("pull"))["PULL_MODELS"])[0]["create"],
+        {**base, **create},
+        "Job",
+        beside=spec({}),
+    )
+
+
 def server_and_job(at: str) -> Callable[[Rendered], Any]:
     return lambda r: (r.pod[at], r.job_pod[at])
 
@@ -80,6 +96,9 @@ ZONES = {"nodeAffinity": {"required": 1}, "podAntiAffinity": {"preferred": 1}}
 ROUTE = {"httpRoute": {"parentRefs": [{"name": "gateway"}]}}
 INGRESS = {"ingress": {"host": "llm.example.com"}}
 MONITOR = {"monitoring": {"podMonitor": {"enabled": True}}}
+DEADLINE = {"spec": {"activeDeadlineSeconds": 600}}
+PATIENCE = {"spec": {"minReadySeconds": 10}}
+STICKY = [{"op": "add", "path": "/spec/sessionAffinity", "value": "ClientIP"}]
 BUDGET = {"podDisruptionBudget": {"enabled": True}}
 
 
@@ -117,6 +136,17 @@ FIELDS: dict[str, Field] = {
         lambda r: [m["warm"] for m in r.gate_json["models"]],
         [False],
         "ConfigMap",
+    ),
+    "models.create.from": created({"from": "llama2:7b"}),
+    "models.create.system": created({"system": "Be brief."}),
+    "models.create.template": created({"template": "{{ .Prompt }}"}),
+    "models.create.parameters": created({"parameters": {"stop": ["a"]}}),
+    "models.create, in the pod": row(
+        {"models": [{"name": "mine", "create": {"from": "a", "system": "Be brief."}}]},
+        lambda r: r.gate_json["models"][0]["create"],
+        {"from": "a", "system": "Be brief."},
+        "ConfigMap",
+        beside=EPHEMERAL,
     ),
     "pull.strategy": row(
         IN_POD,
@@ -608,13 +638,29 @@ FIELDS: dict[str, Field] = {
         PEER,
         "NetworkPolicy",
     ),
+    "patches.target": row(
+        {"patches": [{"target": "Job", "type": "merge", "patch": DEADLINE}]},
+        lambda r: r["Job"]["spec"]["activeDeadlineSeconds"],
+        600,
+        "Job",
+    ),
+    "patches.type": row(
+        {"patches": [{"target": "Service", "type": "json", "patch": STICKY}]},
+        lambda r: r["Service"]["spec"]["sessionAffinity"],
+        "ClientIP",
+        "Service",
+    ),
+    "patches.patch": row(
+        {"patches": [{"target": "Deployment", "type": "merge", "patch": PATIENCE}]},
+        lambda r: r["Deployment"]["spec"]["minReadySeconds"],
+        10,
+        "Deployment",
+    ),
 }
 # Fields that are about what happens, and reach no manifest by themselves: the tests that try them.
 ELSEWHERE = {
     "auth.rotationGracePeriod": "test_rotation.py",
     "gate.upgradePolicy": "test_manifests.py",
-    "models.create": "test_pull.py",
-    "patches": "test_patches.py",
 }
 
 
