@@ -2,7 +2,8 @@
 
 Decisions G1-G3. A head is cut at its first empty line and fed alone; what frames its body is read
 here once. Bodies with a Content-Length are counted, chunked ones go through the parser that saw
-the head. `tests/contract/test_wire.py` pins what this relies on, for every bump of aiohttp.
+the head; of a response, what is plainly whole chunks doesn't have to. `tests/contract/test_wire.py`
+pins what this relies on, for every bump of aiohttp.
 """
 
 from __future__ import annotations
@@ -28,8 +29,12 @@ if TYPE_CHECKING:
 
 HEAD_LIMIT = 32 << 10
 RESPONSE_HEAD_LIMIT = 64 << 10
+CRLF = b"\r\n"
 END = b"\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
+_SIZE_LINE = 10
+"""Bytes of a chunk's size and its line end that `whole_chunks` looks for: less than 4 GiB."""
+_ZERO = ord("0")
 _PARSER_ERRORS = (HttpProcessingError, ValueError)
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 # A whole message that the parser can only see as such where the one before it has ended.
@@ -70,19 +75,54 @@ class _Sink:
 _SINK = cast("BaseProtocol", _Sink())
 
 
+def whole_chunks(data: bytes) -> bytes | None:
+    """What bytes after a chunk's end decode to, if they are whole chunks and no last one.
+
+    None says nothing of them. This takes the one spelling that all servers write: the size in
+    hexadecimal without a leading zero, neither extensions nor bare line ends (RFC 9112, 7.1). Where
+    it gives something, the parser gives the same and stays where it is: between two chunks.
+    """
+    at, length, parts = 0, len(data), []
+    while at < length:
+        end = data.find(CRLF, at, at + _SIZE_LINE)
+        size = data[at:end]
+        if end < 0 or not size.isalnum() or size[0] == _ZERO:
+            return None
+        try:
+            after = end + 2 + int(size, 16)
+        except ValueError:
+            return None
+        at = after + 2
+        if data[after:at] != CRLF:
+            return None
+        parts.append(data[end + 2 : after])
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
 class Chunks:
     """A chunked body: `feed` gives what it decodes to; `ended` once the last chunk was seen."""
 
-    __slots__ = ("_body", "_dirty", "_parser", "_probe", "ended")
+    __slots__ = ("_between", "_body", "_dirty", "_parser", "_probe", "ended")
 
-    def __init__(self, parser: Parser, body: StreamReader, probe: bytes) -> None:
-        """`probe` is a whole message, or empty where the parser takes none after this one."""
+    def __init__(
+        self, parser: Parser, body: StreamReader, probe: bytes, *, trusted: bool = False
+    ) -> None:
+        """`probe` is a whole message, or empty where the parser takes none after this one.
+
+        A `trusted` peer's whole chunks pass without the parser, as long as each read ends with one.
+        """
         self._parser, self._body, self._probe = parser, body, probe
         self._dirty = False
+        self._between = trusted
         self.ended = False
 
     def feed(self, data: bytes) -> bytes:
         """Raises WireError where the bytes are not chunks. Bytes after the end are lost."""
+        if self._between:
+            text = whole_chunks(data)
+            if text is not None:
+                return text
+            self._between = False
         body = self._body
         try:
             if self._parser.feed_data(data)[0]:
@@ -176,7 +216,8 @@ class Response:
             self.framing = Framing.NONE
         elif message.chunked:
             self.framing = Framing.CHUNKED
-            self.chunks = Chunks(parser, body, _RESPONSE_PROBE if self.reusable else b"")
+            probe = _RESPONSE_PROBE if self.reusable else b""
+            self.chunks = Chunks(parser, body, probe, trusted=True)
         elif self.length is not None:
             self.framing = Framing.COUNTED
         else:
