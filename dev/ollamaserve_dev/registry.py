@@ -17,8 +17,9 @@ Ollama. What Ollama 0.17.4 says of each is in tests/component/registry/test_faul
 | `moved`        | nothing, until `POST /_move {"name": "moved/tiny"}` gives it a new digest |
 | any other      | nothing                                                                   |
 
-`GET /_requests` lists what was asked for. It runs as a module, or as a single file with aiohttp
-alone (`python registry.py`, in a pod too), and prints its address when it listens.
+Who pushes needs `pushes`. `GET /_requests` lists what was asked for. It runs as a module, or as a
+single file with aiohttp alone (`python registry.py`, in a pod too), and prints its address when it
+listens.
 """
 
 import asyncio
@@ -147,6 +148,10 @@ class Registry:
 
     def app(self) -> web.Application:
         app = web.Application()
+        self.serve(app)
+        return app
+
+    def serve(self, app: web.Application) -> None:
         app.on_response_prepare.append(self.record)
         name = "/{namespace}/{model}"
         app.router.add_get(f"/v2{name}/manifests/{{tag}}", self.manifest)
@@ -156,7 +161,6 @@ class Registry:
         app.router.add_get("/token", self.token)
         app.router.add_get("/_requests", self.listing)
         app.router.add_post("/_move", self.move)
-        return app
 
     async def record(self, request: web.Request, response: web.StreamResponse) -> None:
         entry = {"method": request.method, "path": request.path, "status": response.status}
@@ -257,15 +261,15 @@ class Registry:
         return web.Response(status=204)
 
 
-def main() -> None:
-    settings = Settings.from_environment(os.environ)
+def run(kind: type[Registry], env: Mapping[str, str]) -> None:
+    settings = Settings.from_environment(env)
     (weights,) = settings.models.glob("*.gguf")
     host, _, port = settings.listen.rpartition(":")
     listening = socket.create_server((host, int(port)))
     print("http://{}:{}".format(*listening.getsockname()), flush=True)
-    app = Registry(settings, weights.read_bytes()).app()
+    app = kind(settings, weights.read_bytes()).app()
     web.run_app(app, sock=listening, print=None, shutdown_timeout=1, handler_cancellation=True)
 
 
 if __name__ == "__main__":
-    main()
+    run(Registry, os.environ)

@@ -61,6 +61,17 @@ def registry() -> Iterator[str]:
         yield running.stdout.readline().strip()
 
 
+@pytest.fixture(scope="module")
+def room() -> Iterator[str]:
+    """The same, which also takes what is pushed to names that begin with `pushed`."""
+    environment = os.environ | {"REGISTRY_LISTEN": "127.0.0.1:0", "REGISTRY_MODELS": str(MODELS)}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    command = [sys.executable, "-m", "ollamaserve_dev.pushes"]
+    with process(command, environment, subprocess.PIPE) as running:
+        assert running.stdout is not None
+        yield running.stdout.readline().strip()
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import ollama
@@ -29,17 +30,24 @@ def status(ports: tuple[str, str]) -> str:
 def ports(
     ollama_server: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, str]]:
+    folder = tmp_path_factory.mktemp("gate")
+    with serving(folder, ollama_server, {"AUTH_TOKEN": TOKEN}) as ports:
+        yield ports
+
+
+@contextmanager
+def serving(folder: Path, upstream: str, credentials: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """A gate as a process; the origins of its door and of its other port."""
     door, status = free_port(), free_port()
-    log = tmp_path_factory.mktemp("gate") / "log"
+    log = folder / "log"
     environment = os.environ | {
-        "AUTH_TOKEN": TOKEN,
         "GATE_LISTEN": f"127.0.0.1:{door}",
         "GATE_STATUS_LISTEN": f"127.0.0.1:{status}",
-        "GATE_UPSTREAM": ollama_server,
+        "GATE_UPSTREAM": upstream,
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
     command = [sys.executable, "-m", "ollamaserve_sidecar", "serve"]
-    with log.open("w") as output, process(command, environment, output) as running:
+    with log.open("w") as output, process(command, environment | credentials, output) as running:
         await_answer(f"http://127.0.0.1:{status}/livez", log)
         yield f"http://127.0.0.1:{door}", f"http://127.0.0.1:{status}"
         running.kill()  # draining takes seconds and is tested elsewhere

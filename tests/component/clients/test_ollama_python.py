@@ -111,14 +111,33 @@ def test_copy_and_delete(client: ollama.Client, model: str) -> None:
     assert "copied:latest" not in {listed.model for listed in client.list().models}
 
 
-def test_push(client: ollama.Client, model: str, registry: str) -> None:
-    """A push reaches the registry, which takes none: its refusal comes back in the stream."""
+def test_push(client: ollama.Client, model: str, room: str) -> None:
+    """A model goes up to a registry, its blobs and then its manifest, and comes back the same."""
+    name = f"{room}/team/pushed:one".removeprefix("http://")
+    client.copy(model, name)
+    lines = list(client.push(name, insecure=True, stream=True))
+    before = digest(client, name)
+    client.delete(name)
+    client.pull(name, insecure=True)
+
+    assert lines[-1].status == "success"
+    assert len({line.digest for line in lines if line.digest}) > 2
+    assert digest(client, name) == before
+    assert client.generate(name, QUESTION).response == ANSWER
+
+
+def test_push_to_where_nothing_may(client: ollama.Client, model: str, registry: str) -> None:
+    """The registry's refusal comes back in the stream."""
     name = f"{registry}/library/tiny-pushed".removeprefix("http://")
     client.copy(model, name)
 
     with pytest.raises(ollama.ResponseError) as refused:
         list(client.push(name, insecure=True, stream=True))
     assert "405" in str(refused.value) or "404" in str(refused.value)
+
+
+def digest(client: ollama.Client, name: str) -> str | None:
+    return {listed.model: listed.digest for listed in client.list().models}[name]
 
 
 @pytest.fixture

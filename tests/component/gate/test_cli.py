@@ -168,16 +168,21 @@ async def test_a_key_for_one_model(ada: Person, model: str) -> None:
         assert (status, "isn't for the model" in output) == (1, True)
 
 
-async def test_a_key_that_may_manage(secured: Person, registry: str, tmp_path: Path) -> None:
-    """G4: over TLS a key may do more: pull, create with an upload, copy and remove."""
+async def test_a_key_that_may_manage(secured: Person, room: str, tmp_path: Path) -> None:
+    """G4: over TLS a key may do more: pull, create with an upload, copy, push and remove."""
     secured.authorise(access="manage")
-    name = f"{registry}/library/tiny"
+    name, pushed = f"{room}/library/tiny", f"{room}/ada/pushed"
     (tmp_path / "Modelfile").write_text(f"FROM {MODELS / 'tiny.gguf'}\n")
     for words in (
         ("pull", "--insecure", name),
         ("create", "made", "-f", str(tmp_path / "Modelfile")),
         ("cp", "made", "copy"),
-        ("rm", "made", "copy"),
+        ("cp", "made", pushed),
+        ("push", "--insecure", pushed),
+        ("rm", "made", "copy", pushed),
+        ("pull", "--insecure", pushed),
+        ("show", pushed),
+        ("rm", pushed),
     ):
         status, output = await secured.ollama(*words)
         assert (words, status) == (words, 0), output
