@@ -45,6 +45,8 @@ class Cache:
         self._refs: dict[Key, set[Ref]] = {}
         self._gone: dict[str, int] = {}
         """The versions at which objects were seen to go, by uid; the latest GONE_LIMIT of them."""
+        self._made: dict[Ref, int] = {}
+        """The versions that were answered to our own writes, where nothing newer is known."""
         self.offered: frozenset[str] = frozenset()
         """Those of `kinds.OPTIONAL`, by name, that this cluster has, as `sweep` found them last."""
 
@@ -63,6 +65,18 @@ class Cache:
         self._entries[ref] = _Entry(uid, version, key, data)
         self._refs.setdefault(key, set()).add(ref)
         return key
+
+    def made(self, body: Mapping[str, Any]) -> None:
+        """Keep the answer to an apply of ours: what the server has made of it is no drift."""
+        self.put(body)
+        ref, _, version = _identity(body)
+        if self.version(ref) == version:
+            self._made[ref] = version
+
+    def settled(self, key: Key) -> frozenset[str]:
+        """The uids of a resource's objects that nobody has written to since we did."""
+        refs = (ref for ref in self._refs.get(key, ()) if ref in self._made)
+        return frozenset(self._entries[ref].uid for ref in refs)
 
     def drop(self, body: Mapping[str, Any]) -> Key | None:
         """Forget a deleted object; None where a newer one of its name is known.
@@ -108,6 +122,7 @@ class Cache:
 
     def _forget(self, ref: Ref) -> Key | None:
         entry = self._entries.pop(ref, None)
+        self._made.pop(ref, None)
         if entry is None:
             return None
         refs = self._refs[entry.key]

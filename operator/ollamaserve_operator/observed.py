@@ -81,7 +81,8 @@ class Job:
 class Observed:
     """`reports` are keyed by pod name; `at` is when all this was seen (timezone-aware).
 
-    `offered` are those of `kinds.OPTIONAL`, by name, that this cluster has.
+    `offered` are those of `kinds.OPTIONAL`, by name, that this cluster has. `settled` are the uids
+    of objects that are as the API server answered to our last apply.
     """
 
     at: datetime
@@ -94,6 +95,7 @@ class Observed:
     others: tuple[Child, ...] = ()
     pods: tuple[Pod, ...] = ()
     offered: frozenset[str] = frozenset()
+    settled: frozenset[str] = frozenset()
     reports: Mapping[str, GateReport] = field(default_factory=dict)
 
     @property
@@ -136,6 +138,7 @@ def observe(
     at: datetime,
     reports: Mapping[str, GateReport] | None = None,
     offered: frozenset[str] = frozenset(),
+    settled: frozenset[str] = frozenset(),
 ) -> Observed:
     """The facts in the bodies of one resource's children and pods, each with its `kind`.
 
@@ -166,6 +169,7 @@ def observe(
         others=tuple(others),
         pods=tuple(sorted(pods, key=lambda each: (each.created, each.name))),
         offered=offered,
+        settled=settled,
         reports=reports or {},
     )
 

@@ -109,7 +109,7 @@ def plan(desired: Sequence[Manifest], observed: Observed, serve: OllamaServe) ->
         kind, name = manifest["kind"], manifest["metadata"]["name"]
         if kind == "Job" and _still_pulling(observed, name):
             continue  # its predecessor's end is an event
-        steps.extend(_steps(manifest, there.get((kind, name)), serve))
+        steps.extend(_steps(manifest, there.get((kind, name)), observed, serve))
     return tuple(steps)
 
 
@@ -118,19 +118,24 @@ def _still_pulling(observed: Observed, name: str) -> bool:
     return any(not (job.complete or job.failed) and job.child.name != name for job in observed.jobs)
 
 
-def _steps(manifest: Manifest, child: Child | None, serve: OllamaServe) -> Iterator[Step]:
+def _steps(
+    manifest: Manifest, child: Child | None, observed: Observed, serve: OllamaServe
+) -> Iterator[Step]:
     if child is None or not _ours(child, serve):
         # Where a foreign object has the name, the border finds out.
         yield _first_tokens(manifest, serve) if manifest["kind"] == "Secret" else Create(manifest)
     elif child.deleting or manifest["kind"] == "Job":
         return
-    elif _outdated(manifest, child):
+    elif _outdated(manifest, child, settled=child.uid in observed.settled):
         yield Apply(manifest, child.uid)
 
 
-def _outdated(manifest: Manifest, child: Child) -> bool:
+def _outdated(manifest: Manifest, child: Child, *, settled: bool) -> bool:
+    """Whatever the API server, or a webhook in it, makes of a wish is not asked for again."""
     wanted = manifest["metadata"]["annotations"][names.DESIRED_HASH]
-    return child.annotations.get(names.DESIRED_HASH) != wanted or not covers(child.body, manifest)
+    if child.annotations.get(names.DESIRED_HASH) != wanted:
+        return True
+    return not settled and not covers(child.body, manifest)
 
 
 def _ours(child: Child, serve: OllamaServe) -> bool:

@@ -91,8 +91,12 @@ class Reconciler:
         return min(delay, CONFLICT) if conflict else delay
 
     def _observe(self, key: Key) -> Observed:
-        bodies, offered = self._cache.bodies(key), self._cache.offered
-        seen = observed.observe(bodies, at=self._clock(), offered=offered)
+        seen = observed.observe(
+            self._cache.bodies(key),
+            at=self._clock(),
+            offered=self._cache.offered,
+            settled=self._cache.settled(key),
+        )
         reports = self._reports.of(seen.pods, lambda: self._again(key))
         return replace(seen, reports=reports)
 

@@ -58,7 +58,9 @@ class Steps:
                 await self._cluster.delete(key.namespace, step)
                 await self._look(ref)
                 return True
-        if body is not None:
+        if body is not None and isinstance(step, Create | Apply):
+            self._cache.made(body)
+        elif body is not None:
             self._cache.put(body)
         return body is not None
 

@@ -133,3 +133,28 @@ def test_the_newest_body_wins_in_any_order_of_arrival(versions: list[int]) -> No
         cache.put(body("Service", "llama", version, generation=version))
     (kept,) = cache.bodies(LLAMA)
     assert kept["metadata"]["generation"] == 7
+
+
+def test_what_we_wrote_is_settled_until_somebody_else_writes() -> None:
+    """By version: the watch may have told it before the answer came, or after."""
+    cache = Cache()
+    cache.made(body("Service", "llama", 2))
+    assert cache.settled(LLAMA) == {"u1"}
+    cache.put(body("Service", "llama", 2))
+    assert cache.settled(LLAMA) == {"u1"}
+    cache.put(body("Service", "llama", 3))
+    assert cache.settled(LLAMA) == frozenset()
+    cache.made(body("Service", "llama", 3))
+    assert cache.settled(LLAMA) == {"u1"}
+    cache.made(body("Service", "llama", 2))
+    assert cache.settled(LLAMA) == {"u1"}
+    cache.drop(body("Service", "llama", 4))
+    assert cache.settled(LLAMA) == frozenset()
+
+
+def test_an_answer_that_the_watch_has_overtaken_settles_nothing() -> None:
+    """Somebody wrote between our apply and its answer."""
+    cache = Cache()
+    cache.put(body("Service", "llama", 3))
+    cache.made(body("Service", "llama", 2))
+    assert cache.settled(LLAMA) == frozenset()

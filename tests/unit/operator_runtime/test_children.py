@@ -165,3 +165,34 @@ async def test_a_field_that_the_api_server_does_not_know_is_told_in_its_words(
 
     assert condition(api, "Accepted")["reason"] == "Refused"
     assert words in condition(api, "Accepted")["message"]
+
+
+class Webhook(FakeApi):
+    """An API server in which an admission webhook has its own idea of a Service."""
+
+    def put(self, path: str, body: Body) -> Body:
+        if body["kind"] == "Service" and "spec" in body:
+            body["spec"]["type"] = "LoadBalancer"
+        return super().put(path, body)
+
+
+async def test_what_a_webhook_makes_of_a_wish_is_asked_for_once(
+    session: aiohttp.ClientSession,
+) -> None:
+    """One write, not one a look; a change by hand is still undone, a restart costs one more."""
+    api = Webhook()
+    apply(api)
+    operator = await settled(api, session)
+    for _ in range(3):
+        await operator.reconcile(LLAMA)
+    assert api.writes == []
+
+    body = json.loads(json.dumps(api.objects[SERVICE]))
+    body["spec"]["ports"][0]["port"] = 1
+    api.put(SERVICE, body)
+    operator.watch()
+    await operator.settle()
+    assert api.objects[SERVICE]["spec"]["ports"][0]["port"] == 7860
+    again = await started(api, session)
+    await again.settle()
+    assert len(api.writes) == 1
