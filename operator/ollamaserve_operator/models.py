@@ -14,7 +14,7 @@ from ollamaserve_operator.names import Component
 from ollamaserve_operator.observed import Job, Observed, Pod
 from ollamaserve_operator.reasons import Reason
 from ollamaserve_operator.report import GateReport, ModelReport
-from ollamaserve_operator.trouble import placement_trouble
+from ollamaserve_operator.trouble import certificates, placement_trouble, starting
 
 FAILURES = {
     "ModelNotFound": (Reason.MODEL_NOT_FOUND, "correct its name in spec.models"),
@@ -104,6 +104,8 @@ def _pulling(serve: OllamaServe, observed: Observed, job: Job) -> Finding:
             Reason.PENDING,
             f"the pull waits for the serving pod's node (scheduler: {pods[-1].unschedulable})",
         )
+    if pods[-1].phase == "Pending" and (needs := certificates(serve)):
+        return starting(pods[-1], serve, *needs)
     words = _last_words(observed, job)
     again = (
         f"; a try failed ({words.get('model', '')}: {words['message']}) and is repeated"

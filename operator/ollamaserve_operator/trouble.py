@@ -30,22 +30,32 @@ def trouble(pod: Pod, report: GateReport | None, serve: OllamaServe) -> Finding:
     if killed:
         return _out_of_memory(pod, killed)
     if pod.phase == "Pending":
-        return bad(
-            Reason.PENDING,
-            f"pod {pod.name} is starting: its containers are being created{_needs(serve)}; if it "
-            f"stays so, kubectl -n {serve.namespace} describe pod {pod.name} says why",
-        )
+        return starting(pod, serve, *_mounted(serve))
     if report is None or not report.reason:
         return bad(Reason.STARTING, f"pod {pod.name} is starting")
     return _reported(pod, report)
 
 
-def _needs(serve: OllamaServe) -> str:
-    """What kubelet waits for, for as long as it takes: no state of the pod tells."""
-    mounted = [f"Secret {serve.gate.tls.secret_name}"] if serve.gate.tls.secret_name else []
-    if serve.pulls_in_pod and serve.pull.ca_bundle:
-        mounted.append(f"ConfigMap {serve.pull.ca_bundle.name}")
-    return f"; it needs {' and '.join(mounted)}" if mounted else ""
+def starting(pod: Pod, serve: OllamaServe, *needs: str) -> Finding:
+    """`needs` are what kubelet waits for, for as long as it takes: no state of the pod tells."""
+    words = f"; it needs {' and '.join(needs)}" if needs else ""
+    return bad(
+        Reason.PENDING,
+        f"pod {pod.name} is starting: its containers are being created{words}; if it stays so, "
+        f"kubectl -n {serve.namespace} describe pod {pod.name} says why",
+    )
+
+
+def certificates(serve: OllamaServe) -> tuple[str, ...]:
+    """What whoever pulls has mounted of the user's."""
+    bundle = serve.pull.ca_bundle
+    return (f"ConfigMap {bundle.name}",) if bundle else ()
+
+
+def _mounted(serve: OllamaServe) -> tuple[str, ...]:
+    secret = serve.gate.tls.secret_name
+    tls = (f"Secret {secret}",) if secret else ()
+    return tls + (certificates(serve) if serve.pulls_in_pod else ())
 
 
 def placement_trouble(pod: Pod, serve: OllamaServe) -> Finding | None:
