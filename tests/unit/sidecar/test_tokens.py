@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ollamaserve_sidecar import tokens as room
@@ -43,6 +43,9 @@ def test_a_token_is_found_by_its_value_alone(value: str) -> None:
 @given(visible, st.binary(max_size=64))
 def test_nothing_secret_shows(value: str, other: bytes) -> None:
     """No representation holds a value or its digest."""
+    assume(
+        value not in repr(loaded(AUTH_TOKEN=b"~another~"))
+    )  # a word of the code, such as Identity
     held = loaded(AUTH_TOKEN=value.encode())
     shown = repr(held)
 
