@@ -175,6 +175,8 @@ REPORTED = {
 
 def _reported(pod: Pod, report: GateReport) -> Finding:
     reason, advice = REPORTED.get(report.reason, (Reason.STARTING, "is starting"))
+    if reason is Reason.LOAD_FAILED and "memory" in report.message:
+        advice = "raise spec.resources.limits.memory, or serve a smaller model"
     said = report.message.rstrip(".")
     words = f"pod {pod.name}: {said}; {advice}" if said else f"pod {pod.name} {advice}"
     return bad(reason, words, heals=reason is Reason.PULL_FAILED)  # a gate that pulls goes on

@@ -1,5 +1,6 @@
 """When to pull (decision 3), and that only one Job ever writes to the volume (T3)."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -316,3 +317,20 @@ def test_another_digest_than_the_pinned_one_is_pulled_again() -> None:
 
     assert pull.missing(serve, seen(there)) == ()
     assert pull.missing(serve, seen(moved)) == ("llama2:7b",)
+
+
+def test_where_pods_pull_the_annotation_asks_their_gates_for_another_try() -> None:
+    """A gate gives up what failed for good until its configuration changes: this is the change."""
+    in_pod = replace(parsed(resource(storage={"ephemeral": {}})), retry="2")
+    by_job = replace(parsed(resource()), retry="2")
+
+    assert gate_config(in_pod)["pull"] == {"insecure": False, "retry": "2"}
+    assert "pull" not in gate_config(by_job)
+    assert "retry" not in gate_config(replace(in_pod, retry=""))["pull"]
+
+
+def gate_config(serve: OllamaServe) -> Body:
+    wanted = children(serve, IMAGES, Observed(at=NOW))
+    text = next(m["data"]["gate.json"] for m in wanted if m["kind"] == "ConfigMap")
+    found: Body = json.loads(text)
+    return found

@@ -479,6 +479,14 @@ NIGHT: dict[str, tuple[Scene, str, tuple[str, ...]]] = {
         "LoadFailed",
         ("pod llama-1", "out of VRAM"),
     ),
+    "too little memory to load": (
+        Scene(
+            pods=[server()],
+            reports=told("LoadFailed", "model requires more system memory (9.0 GiB)", present=True),
+        ),
+        "LoadFailed",
+        ("9.0 GiB", "raise spec.resources.limits.memory"),
+    ),
     "in the pod, pulling": (
         Scene(storage=EPHEMERAL, pods=[server()], reports=told("Pulling", pulled_percent=5)),
         "Pulling",
@@ -761,6 +769,55 @@ def test_law_ready_is_the_summary(scene: Scene) -> None:
     elif found["Ready"]["reason"] != Reason.ROLLING_OUT:
         bad = {(c["reason"], c["message"]) for c in others if c["status"] != "True"}
         assert (found["Ready"]["reason"], found["Ready"]["message"]) in bad
+
+
+SEEN = st.sampled_from(
+    [
+        told("Ready", present=True, size_bytes=9, loaded=True),
+        told("Ready", "serving; meanwhile: it isn't loaded", present=True, size_bytes=9),
+        told("Loading", present=True),
+        told("Pulling", pulled_percent=3),
+        told("ModelsMissing"),
+    ]
+)
+
+
+@given(
+    reports=SEEN,
+    storage=st.sampled_from([EPHEMERAL, {"persistent": {}}, {"existingClaim": {"name": "mine"}}]),
+    ready=st.booleans(),
+)
+def test_law_a_poll_that_fails_takes_nothing_away(
+    reports: dict[str, GateReport], storage: Body, ready: bool
+) -> None:
+    """Decision 5: without its reports what was Ready is so still, and its models stay."""
+    scene = Scene(storage=storage, reports=reports, pods=[server(ready=ready)])
+    before, was = scene.status(), scene.ready()[0]
+    scene.reports = {}
+    after = scene.status(before)
+
+    assert scene.ready()[0] == "True" or was == "False"
+    if was == "True":
+        assert after["models"] == before["models"]
+        assert after["modelsSummary"] == before["modelsSummary"]
+
+
+@given(
+    scene=SCENES, value=st.sampled_from(["", "1"]), kind=st.sampled_from(["NodePort", "ClusterIP"])
+)
+def test_law_notices_touch_no_summary(scene: Scene, value: str, kind: str) -> None:
+    """A rotation, a waiting upgrade, a door without TLS: Ready and Stalled speak of none."""
+    noticed = copy.copy(scene)
+    noticed.serve = replace(scene.serve, rotate=value, service=api.Service(type=kind))
+    newer = replace(IMAGES, gate="example.com/gate:2")
+    found = status.status(noticed.serve, noticed.observed, noticed.failures, {}, newer)
+    quiet = {c["type"]: c for c in scene.status()["conditions"]}
+
+    for condition in found["conditions"]:
+        if condition["type"] in quiet:
+            assert condition == quiet[condition["type"]]
+        else:
+            assert condition["type"] in {"TokensRotated", "UpgradePending", "Unencrypted"}
 
 
 @given(scene=SCENES, text=st.text(max_size=5000))
