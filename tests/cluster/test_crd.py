@@ -431,16 +431,28 @@ async def test_allowed_change(server: Server, body: Body, patch: Body) -> None:
 
 
 async def test_scale_subresource_obeys_the_same_rules(server: Server) -> None:
-    """T4, decision 8: an autoscaler can't put two replicas on a ReadWriteOnce volume."""
-    await server.post(serve())
-    await server.post(serve("shared", storage=RWX))
-    scale = {"spec": {"replicas": 2}}
-    refused, answer = await server.send("PATCH", f"{SERVES}/llama/scale", scale, MERGE)
-    allowed, _ = await server.send("PATCH", f"{SERVES}/shared/scale", scale, MERGE)
+    """T4, decision 8: an autoscaler can't put two replicas on a volume that is for one."""
+    one = {
+        "llama": serve(),
+        "mine": serve("mine", storage=MINE),
+        "in-pod": serve("in-pod", storage=RWX, pull={"strategy": "InPod"}),
+    }
+    several = {
+        "shared": serve("shared", storage=RWX),
+        "rolling": serve("rolling", storage=MINE, updateStrategy="RollingUpdate"),
+        "own-disks": serve("own-disks", storage=EPHEMERAL),
+    }
+    words, codes = {}, {}
+    for name, body in {**one, **several}.items():
+        await server.post(body)
+        path, scale = f"{SERVES}/{name}/scale", {"spec": {"replicas": 2}}
+        codes[name], answer = await server.send("PATCH", path, scale, MERGE)
+        words[name] = answer.get("message", "")
 
-    assert refused == 422
-    assert "ReadWriteMany" in answer["message"]
-    assert allowed == 200
+    assert codes == {**dict.fromkeys(one, 422), **dict.fromkeys(several, 200)}
+    assert "storage.persistent.accessMode to ReadWriteMany" in words["llama"]
+    assert "updateStrategy: RollingUpdate" in words["mine"]
+    assert "several replicas would write the same files" in words["in-pod"]
 
 
 async def test_minimal_resource_is_defaulted_as_parse_does(server: Server) -> None:

@@ -127,8 +127,11 @@ def _serve(
 
 
 def _settings(kind: type[T], block: Mapping[str, Any] | None, **read: Callable[[Any], Any]) -> T:
-    """A block of the spec as its dataclass: camelCase keys are its fields, absent ones default."""
-    values = {_snake(key): value for key, value in (block or {}).items()}
+    """A block of the spec as its dataclass: camelCase keys are its fields.
+
+    Absent ones default, and null is absent, as it is to the API server.
+    """
+    values = {_snake(key): value for key, value in (block or {}).items() if value is not None}
     return kind(**{key: read.get(key, _same)(value) for key, value in values.items()})
 
 

@@ -28,6 +28,17 @@ def test_minimal_resource_has_safe_defaults() -> None:
     assert (serve.gate.drain_timeout, serve.replicas, serve.suspend) == (120, 1, False)
 
 
+def test_null_is_absent() -> None:
+    """As to the API server, which drops a null before it fills in defaults."""
+    spec: dict[str, Any] = {
+        "gate": None,
+        "scheduling": {"affinity": None},
+        "pull": {"caBundle": None},
+    }
+
+    assert parsed(resource(**spec)) == parsed(resource())
+
+
 def test_first_model_is_warm_unless_said_otherwise() -> None:
     """`warm` defaults to true for the first model only, and is obeyed where it is written."""
     models = [{"name": "a"}, {"name": "b"}, {"name": "c", "warm": True}]
