@@ -1,7 +1,7 @@
 """A response's body on its way to the client: bytes pass as they come, their end is watched for.
 
 Made by `exchange` once it has a response's head; one of the methods is then the sink of Ollama's
-connection (decision G2). Per read there is one parser call and one write.
+connection (decision G2). Per read there is one look for the end and one write.
 """
 
 from __future__ import annotations
@@ -32,12 +32,16 @@ class Exchange(Protocol):
 
 
 class Delivery:
-    __slots__ = ("_chunks", "_exchange", "_left", "_meter", "_write")
+    """`head` goes out together with the first bytes of the body, or by `flush`."""
+
+    __slots__ = ("_chunks", "_exchange", "_head", "_left", "_meter", "_plain", "_write")
 
     _chunks: Chunks
 
-    def __init__(self, exchange: Exchange, write: Sink, meter: Meter | None) -> None:
-        self._exchange, self._write, self._meter = exchange, write, meter
+    def __init__(self, exchange: Exchange, write: Sink, meter: Meter | None, head: bytes) -> None:
+        self._exchange, self._plain, self._meter = exchange, write, meter
+        self._write: Sink = self._first
+        self._head = head
         self._left = 0
 
     def sink(self, response: Response, *, http10: bool) -> Sink | None:
@@ -53,6 +57,14 @@ class Delivery:
                 return self._passed
         return None
 
+    def flush(self) -> None:
+        if self._head:
+            self._first(b"")
+
+    def _first(self, data: bytes) -> None:
+        head, self._head, self._write = self._head, b"", self._plain
+        self._plain(head + data)
+
     def _counted(self, data: bytes) -> None:
         part = data[: self._left]
         self._left -= len(part)
@@ -65,10 +77,10 @@ class Delivery:
         try:
             text = chunks.feed(data)
         except WireError:
-            self._exchange.truncated()
+            self._broken()
             return
         if chunks.ended and not chunks.clean():
-            self._exchange.truncated()
+            self._broken()
             return
         self._write(data)
         self._exchange.sent += len(data)
@@ -84,7 +96,7 @@ class Delivery:
         try:
             self._passed(self._chunks.feed(data))
         except WireError:
-            self._exchange.truncated()
+            self._broken()
             return
         if self._chunks.ended:
             self._exchange.finish(tidy=False)
@@ -94,3 +106,7 @@ class Delivery:
         self._exchange.sent += len(data)
         if self._meter:
             self._meter.take(data)
+
+    def _broken(self) -> None:
+        self.flush()
+        self._exchange.truncated()

@@ -66,6 +66,7 @@ class Exchange:
         "_pool",
         "_reused",
         "_seen",
+        "_unsent",
         "meter",
         "request",
         "response",
@@ -92,6 +93,9 @@ class Exchange:
         self._gone = self._reused = False
         self._close = request.close
         self._seen = b""
+        # The head at hand, which goes out together with what follows it: a write costs more than
+        # all else that is done for a token.
+        self._unsent = b""
 
     def begin(self) -> None:
         connection = self._pool.take()
@@ -110,11 +114,13 @@ class Exchange:
         connection.own(self, self._response_head)
         if self._client.full:
             connection.hold()
-        connection.transport.write(self._head)
+        self._unsent = self._head
         if not self.upload.ended:
             if self.request.expects and self._client.waiting:
                 self._client.transport.write(CONTINUE)
             self._client.pump()
+        if self._unsent:
+            self._send(b"")
 
     def unreachable(self) -> None:
         if not self._gone:
@@ -177,7 +183,8 @@ class Exchange:
 
     def _send(self, data: bytes) -> None:
         if self._connection:
-            self._connection.transport.write(data)
+            head, self._unsent = self._unsent, b""
+            self._connection.transport.write(head + data if head else data)
 
     # The response's head; until it is complete this is the connection's sink.
 
@@ -207,7 +214,7 @@ class Exchange:
             response.fields.lines += self._client.lines
             self._close = self._closes(response)
             framing = response_framing(response, http10=self.request.http10)
-            self._client.transport.write(response_head(response, framing, close=self._close))
+            self._unsent = response_head(response, framing, close=self._close)
         elif response.status > _CONTINUE and not self.request.http10:
             self._client.transport.write(response_head(response, b""))
 
@@ -224,16 +231,19 @@ class Exchange:
             self.meter.begin(response)
         else:
             self.meter = None
-        delivery = Delivery(self, self._client.transport.write, self.meter)
+        delivery = Delivery(self, self._client.transport.write, self.meter, self._unsent)
         sink = delivery.sink(response, http10=self.request.http10)
-        seen, self._seen = self._seen, b""
+        seen, self._seen, self._unsent = self._seen, b"", b""
         if sink is None:
+            delivery.flush()
             self.finish(tidy=not seen)
             return
         if self._connection:
             self._connection.sink = sink
         if seen:
             sink(seen)
+        else:
+            delivery.flush()
 
     # The end; the first two are called by `delivery`.
 
