@@ -13,13 +13,19 @@ import select
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 GATHERED = 0.1
 """Seconds from a line to its writing, at most, while the other end reads."""
 LIMIT = 1 << 20
 FLUSH = 2.0
 ATOMIC = select.PIPE_BUF
-"""Bytes that a pipe takes as a whole: so no line is broken by what another process writes."""
+"""Bytes that a pipe takes as a whole: so what Ollama writes to it as well breaks no line."""
+TOGETHER = 8
+"""Lines that are written at once; most have some 300 bytes."""
 
 
 class AccessLog:
@@ -98,14 +104,11 @@ class AccessLog:
         return True
 
 
-def _parts(lines: list[bytes]) -> list[tuple[bytes, int]]:
-    """The lines in parts of ATOMIC bytes at most, and how many are in each."""
-    parts: list[list[bytes]] = []
-    size = ATOMIC
-    for line in lines:
-        size += len(line)
-        if size > ATOMIC:
-            parts.append([])
-            size = len(line)
-        parts[-1].append(line)
-    return [(b"".join(part), len(part)) for part in parts]
+def _parts(lines: list[bytes]) -> Iterator[tuple[bytes, int]]:
+    """What is written at once, and how many lines that is: several, unless they are long."""
+    for some in (lines[start : start + TOGETHER] for start in range(0, len(lines), TOGETHER)):
+        together = b"".join(some)
+        if len(together) <= ATOMIC:
+            yield together, len(some)
+        else:
+            yield from ((line, 1) for line in some)

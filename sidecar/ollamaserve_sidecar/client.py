@@ -165,6 +165,8 @@ class Client(Replier):
         exchange = self._exchange
         if exchange is None:
             return
+        if kind:
+            self._gate.ledger.upstream_failed(kind)
         if exchange.response:
             self._cut(problem.outcome, kind or problem.reason, abort=False)
             return
@@ -172,8 +174,6 @@ class Client(Replier):
         self._say(problem, exchange.request, close=True)
         self._noted().refused(problem)
         self._end(problem.outcome, kind or problem.reason)
-        if kind:
-            self._gate.ledger.upstream_failed(kind)
         self._part(at_once=exchange.upload.ended, admitted=True)
 
     def cut(self, kind: str, *, abort: bool) -> None:

@@ -69,7 +69,7 @@ def _requests(tally: Tally) -> Iterator[Metric]:
         "ollamaserve_requests",
         "Requests by token name.",
         ("token", "route", "status"),
-        {(token, route, str(code)): n for (token, route, code), n in tally.requests.items()},
+        {(*key[:2], str(key[2])): series.count for key, series in tally.requests.items()},
     )
     name = "ollamaserve_request_seconds"
     yield _histogram(name, "From a request's head to its end.", tally.durations)
@@ -77,7 +77,8 @@ def _requests(tally: Tally) -> Iterator[Metric]:
     yield _histogram(name, "From the head to a stream's first bytes.", tally.first)
     name = "ollamaserve_token_gap_seconds"
     yield _histogram(name, "Between two reads of a stream.", tally.gaps)
-    yield _counter("ollamaserve_body_bytes", "Of bodies, on the wire.", "direction", tally.bytes)
+    moved = {"in": tally.received, "out": tally.sent}
+    yield _counter("ollamaserve_body_bytes", "Of bodies, on the wire.", "direction", moved)
     yield _counter("ollamaserve_upstream_errors", "Ollama failed.", "kind", tally.errors)
 
 

@@ -81,7 +81,7 @@ class Record:
     def asked(self, request: Request) -> bytes:
         """Note the request; the header line that says its id, to both sides."""
         self.method = request.method
-        self.path = request.target.partition("?")[0][:PATH_LIMIT]
+        self.path = request.target.partition("?")[0]
         given = request.fields.values(b"x-request-id")
         if len(given) == 1 and _ID.fullmatch(given[0]):
             self.id = given[0].decode()
@@ -90,8 +90,8 @@ class Record:
     def header(self) -> bytes:
         """Ids are the client's own where they look like one (decision G14), else unique here."""
         if not self.id:
-            self.id = f"{_PREFIX}-{next(_NUMBERS):x}"
-        return b"X-Request-Id: %b\r\n" % self.id.encode()
+            self.id = f"{_PREFIX}-{next(_NUMBERS)}"
+        return f"X-Request-Id: {self.id}\r\n".encode()
 
     def refused(self, problem: Problem) -> None:
         self.status, self.outcome, self.reason = problem.status, problem.outcome, problem.reason
@@ -100,39 +100,38 @@ class Record:
 def line(record: Record, now: float) -> bytes:
     """One line of JSON; `now` is in seconds since 1970."""
     seconds = int(now)
+    # A stranger's path may be anything, a token in the wrong place included.
+    path = record.path if record.token else ""
+    asked = _asked(record.token, record.access, record.method, record.route, path)
     return (
         f'{{"time":"{_date(seconds)}.{int((now - seconds) * 1000):03d}Z","requestId":"{record.id}",'
-        f"{_asked(record.token, record.access, record.method, record.route, _told(record))},"
-        f'"status":{record.status},"outcome":"{record.outcome}",'
-        f'"durationMs":{(record.ended - record.begun) * 1000:.2f},'
-        f'"bytesIn":{record.received},"bytesOut":{record.sent}{_extras(record)}}}\n'
+        f'{asked},"status":{record.status},"durationMs":{(record.ended - record.begun) * 1000:.2f},'
+        f'"bytesIn":{record.received},"bytesOut":{record.sent},{_known(record)}"outcome":"'
+        + record.outcome
+        + '"}\n'
     ).encode()
 
 
-def _told(record: Record) -> str:
-    """A stranger's path may be anything, a token in the wrong place included."""
-    return record.path if record.token else ""
-
-
-def _extras(record: Record) -> str:
+def _known(record: Record) -> str:
+    """What most lines don't have."""
     parts = ""
     if record.reason:
-        parts += f',"reason":"{record.reason}"'
+        parts += f'"reason":"{record.reason}",'
     if record.client:
-        parts += f',"client":{json.dumps(record.client)}'
+        parts += f'"client":{json.dumps(record.client)},'
     if record.first:
-        parts += f',"ttftMs":{(record.first - record.begun) * 1000:.2f}'
+        parts += f'"ttftMs":{(record.first - record.begun) * 1000:.2f},'
     if record.prompt is not None:
-        parts += f',"promptTokens":{record.prompt},"generatedTokens":{record.generated}'
+        parts += f'"promptTokens":{record.prompt},"generatedTokens":{record.generated},'
     if record.model:
-        parts += f',"model":{json.dumps(record.model)}'
+        parts += f'"model":{json.dumps(record.model)},'
     return parts
 
 
 @lru_cache(maxsize=512)
 def _asked(token: str, access: str, method: str, route: str, path: str) -> str:
-    told = {"token": token, "access": access, "method": method, "route": route, "path": path}
-    return json.dumps(told, separators=(",", ":"))[1:-1]
+    told = {"token": token, "access": access, "method": method, "route": route}
+    return json.dumps(told | {"path": path[:PATH_LIMIT]}, separators=(",", ":"))[1:-1]
 
 
 @lru_cache(maxsize=2)

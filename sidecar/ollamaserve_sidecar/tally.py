@@ -26,6 +26,8 @@ _OVERFLOW = ("", "other", 0)
 class Histogram:
     """`counts` has one entry per bound, and one for what is above them all."""
 
+    __slots__ = ("bounds", "counts", "total")
+
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
@@ -40,11 +42,21 @@ class Histogram:
         return [(name, sum(self.counts[: i + 1])) for i, name in enumerate(names)]
 
 
+class Series:
+    """The requests of one token, route and status."""
+
+    __slots__ = ("count", "durations")
+
+    def __init__(self, durations: Histogram) -> None:
+        self.count = 0
+        self.durations = durations
+
+
 class Tally:
     """By names: of token, route and status; of a route; of token and model; of a kind."""
 
     def __init__(self) -> None:
-        self.requests: Counter[tuple[str, str, int]] = Counter()
+        self.requests: dict[tuple[str, str, int], Series] = {}
         self.durations: dict[str, Histogram] = {}
         self.first: dict[str, Histogram] = {}
         self.gaps: dict[str, Histogram] = {}
@@ -52,16 +64,20 @@ class Tally:
         self.generated: Counter[tuple[str, str]] = Counter()
         self.unknown: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
-        self.bytes: Counter[str] = Counter({"in": 0, "out": 0})
+        self.received = self.sent = 0
 
     def ended(self, record: Record) -> None:
         key = (record.token, record.route, record.status)
-        if key not in self.requests and len(self.requests) >= SERIES:
+        series = self.requests.get(key) or self._new(key)
+        series.count += 1
+        series.durations.add(record.ended - record.begun)
+        self.received += record.received
+        self.sent += record.sent
+
+    def _new(self, key: tuple[str, str, int]) -> Series:
+        if len(self.requests) >= SERIES:
             key = _OVERFLOW
-        self.requests[key] += 1
-        _of(self.durations, key[1], SECONDS).add(record.ended - record.begun)
-        self.bytes["in"] += record.received
-        self.bytes["out"] += record.sent
+        return self.requests.setdefault(key, Series(_of(self.durations, key[1], SECONDS)))
 
     def metered(self, record: Record, meter: Meter) -> None:
         """An answer of inference: its times, where it was a stream."""
@@ -85,7 +101,4 @@ class Tally:
 
 
 def _of(histograms: dict[str, Histogram], route: str, bounds: tuple[float, ...]) -> Histogram:
-    histogram = histograms.get(route)
-    if histogram is None:
-        histogram = histograms[route] = Histogram(bounds)
-    return histogram
+    return histograms.get(route) or histograms.setdefault(route, Histogram(bounds))

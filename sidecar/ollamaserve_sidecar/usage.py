@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 _LOOKED_AT = 3
-"""Documents from the end: a usage stands before one that closes the stream at most."""
+"""Objects from the end: a usage stands before one that closes the stream at most."""
+_LINES = 12
+"""Lines from the end; in three events of a stream there are nine, and the end is empty."""
 MODEL_LIMIT = 256
+_decode = json.JSONDecoder().decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,27 +33,28 @@ class Usage:
 
 def read(opening: bytes, ending: bytes) -> Usage | None:
     """`ending` has the last lines of an answer's body, `opening` the first ones, or nothing."""
-    documents = _documents(ending, _LOOKED_AT)
-    for document in documents:
+    for document in islice(_objects(reversed(ending.rsplit(b"\n", _LINES))), _LOOKED_AT):
         counts = _counts(document)
         if counts:
             return Usage(*counts, _model(document, opening))
     return None
 
 
-def _documents(lines: bytes, most: int) -> list[dict[str, Any]]:
-    """The JSON objects among `lines`, the last one first; of `most` candidates."""
-    bare = (line.removeprefix(b"data:").strip() for line in reversed(lines.splitlines()))
-    candidates = [line for line in bare if line.startswith(b"{")][:most]
-    return [document for document in map(_parsed, candidates) if document is not None]
+def _objects(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The JSON objects among lines or events, each parsed only when it is asked for."""
+    for line in lines:
+        bare = line.removeprefix(b"data:").strip()
+        if bare.startswith(b"{"):
+            yield _parsed(bare)
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
+def _parsed(line: bytes) -> dict[str, Any]:
+    """Nothing where it isn't one whole object."""
     try:
-        document = json.loads(line)
+        document: dict[str, Any] = _decode(line.decode())
     except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
+        return {}
+    return document
 
 
 def _counts(document: dict[str, Any]) -> tuple[int, int] | None:
@@ -73,17 +81,12 @@ def _model(document: dict[str, Any], opening: bytes) -> str:
     """The answer's last word on it, or its first (Anthropic's `message_start`)."""
     places = [document, _within(document, "response")]
     if document.get("type") == "message_delta":
-        places += [_within(first, "message") for first in _first(opening)]
+        places += [_within(first, "message") for first in islice(_objects(opening.split(b"\n")), 1)]
     for place in places:
         name = place.get("model")
         if isinstance(name, str) and 0 < len(name) <= MODEL_LIMIT:
             return name
     return ""
-
-
-def _first(opening: bytes) -> list[dict[str, Any]]:
-    first = next((line for line in opening.splitlines() if line.startswith(b"data:")), b"")
-    return _documents(first, 1)
 
 
 def _within(document: dict[str, Any], key: str) -> dict[str, Any]:

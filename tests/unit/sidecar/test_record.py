@@ -37,8 +37,8 @@ def test_the_line() -> None:
     )
     assert line(made, 1_800_000_000.0456) == (
         b'{"time":"2027-01-15T08:00:00.045Z","requestId":"id-1","token":"ada","access":"infer",'
-        b'"method":"GET","route":"/api/tags","path":"/api/tags","status":200,"outcome":"served",'
-        b'"durationMs":12.30,"bytesIn":1,"bytesOut":2}\n'
+        b'"method":"GET","route":"/api/tags","path":"/api/tags","status":200,'
+        b'"durationMs":12.30,"bytesIn":1,"bytesOut":2,"outcome":"served"}\n'
     )
 
 
