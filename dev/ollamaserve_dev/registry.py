@@ -10,6 +10,8 @@ Ollama. What Ollama 0.17.4 says of each is in tests/component/registry/test_faul
 | `slow`         | the padding comes at REGISTRY_RATE bytes per second                       |
 | `broken`       | the connection is cut in the middle of the padding, REGISTRY_CUTS times   |
 | `alwaysbroken` | likewise, every time, and never a byte beyond the middle                  |
+| `stalled`      | half of the padding comes, and then nothing more, every time              |
+| `silent`       | no answer to the question for the manifest                                |
 | `corrupt`      | the padding isn't what its digest says                                    |
 | `denied`       | 401, with a token on offer that doesn't help                              |
 | `missing`      | 404                                                                       |
@@ -54,6 +56,8 @@ class Fault(StrEnum):
     SLOW = "slow"
     BROKEN = "broken"
     ALWAYS_BROKEN = "alwaysbroken"
+    STALLED = "stalled"
+    SILENT = "silent"
     CORRUPT = "corrupt"
     DENIED = "denied"
     MISSING = "missing"
@@ -172,6 +176,8 @@ class Registry:
             case Fault.DENIED:
                 challenge = f'Bearer realm="http://{request.host}/token",service="",scope="pull"'
                 raise web.HTTPUnauthorized(headers={"WWW-Authenticate": challenge})
+            case Fault.SILENT:
+                await asyncio.Event().wait()
             case Fault.FAILING:
                 raise web.HTTPInternalServerError(text="the registry is out of order")
         if namespace == Fault.MISSING or not model.startswith("tiny"):
@@ -240,6 +246,9 @@ class Registry:
             case Fault.ALWAYS_BROKEN:
                 middle = max(len(blob.content) // 2 - asked.start, 0)
                 await self.cut(request, response, content[:middle])
+            case Fault.STALLED:
+                await response.write(content[: max(len(blob.content) // 2 - asked.start, 0)])
+                await asyncio.Event().wait()
             case Fault.CORRUPT:
                 await response.write(bytes(len(content)))
             case _:

@@ -7,6 +7,7 @@ the one that it is made of is there. `pull` enters.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -25,15 +26,20 @@ if TYPE_CHECKING:
     from ollamaserve_sidecar.progress import Progress
     from ollamaserve_sidecar.pull import Pull
 
+PATIENCE = 600.0
+
 
 async def attempt(
-    ollama: Ollama, model: ExpectedModel, pull: Pull, *, insecure: bool
+    ollama: Ollama, model: ExpectedModel, pull: Pull, *, insecure: bool, patience: float = PATIENCE
 ) -> Failure | None:
-    """Make `model` present as it is wanted; `pull` shows how far that is, and what was made."""
+    """Make `model` present as it is wanted; `pull` shows how far that is, and what was made.
+
+    `patience` is for how many seconds the registry may deliver nothing.
+    """
     try:
         if satisfied(model, await ollama.installed(), pull):
             return None
-        return await _there(_Attempt(ollama, pull.progress, insecure), model, pull)
+        return await _there(_Attempt(ollama, pull.progress, insecure, patience), model, pull)
     except OllamaRefusedError as error:
         return classify(str(error), model.name)
     except OllamaUnreachableError as error:
@@ -57,13 +63,17 @@ class _Attempt:
     ollama: Ollama
     progress: Progress
     insecure: bool
+    patience: float
 
     async def fetch(self, model: ExpectedModel) -> Failure | None:
         async with pinned(self.ollama, model):
             try:
-                await self._follow(self.ollama.pull(model.name, insecure=self.insecure))
+                await self._delivered(self.ollama.pull(model.name, insecure=self.insecure))
             except OllamaRefusedError as error:
                 return classify(str(error), model.name)
+            except TimeoutError:
+                message = f"the registry has delivered nothing for {self.patience:g} seconds"
+                return Failure(Cause.PULL_FAILED, message, model.name)
             return await self._outcome(model)
 
     async def source(self, model: ExpectedModel, wanted: Creation) -> Failure | None:
@@ -85,6 +95,21 @@ class _Attempt:
         except OllamaRefusedError as error:
             return classify_creation(error.status, str(error), model.name)
         return await self._outcome(model)
+
+    async def _delivered(self, events: AsyncGenerator[Mapping[str, Any]]) -> None:
+        """Follow a pull; TimeoutError where the registry stalls.
+
+        Ollama v0.17.4 itself asks again for a layer every 30 s, and waits for a manifest, without
+        end. While it checks and writes what came it says nothing, and may take as long as it takes.
+        """
+        loop, awaited = asyncio.get_running_loop(), self.progress.awaited
+        self.progress.succeeded = False
+        async with asyncio.timeout(self.patience) as clock, aclosing(events):
+            async for event in events:
+                self.progress.see(event)
+                if self.progress.awaited != awaited:
+                    awaited = self.progress.awaited
+                    clock.reschedule(loop.time() + self.patience if awaited else None)
 
     async def _follow(self, events: AsyncGenerator[Mapping[str, Any]]) -> None:
         self.progress.succeeded = False

@@ -14,19 +14,30 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _ALMOST, _DONE = 99, 100
+_REGISTRY = "pulling "
+"""How the lines begin that wait for the registry; others tell of Ollama's own work."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """The percentage of one model, over all attempts to pull it."""
+    """The percentage of one model, over all attempts to pull it.
+
+    `awaited` changes with every byte that the registry delivers, though lines come all the time;
+    it is None while nothing of the registry is being waited for.
+    """
 
     percent: int = 0
     succeeded: bool = False
+    awaited: tuple[str, int] | None = None
     _layers: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _done: int = 0
+    _gains: int = 0
 
     def see(self, event: Mapping[str, Any]) -> None:
         """Take in one line: {"status", "digest"?, "total"?, "completed"?}, sizes in bytes."""
-        if event.get("status") == "success":
+        status = str(event.get("status"))
+        self.awaited = (status, self._gains) if status.startswith(_REGISTRY) else None
+        if status == "success":
             self.percent, self.succeeded = _DONE, True
             return
         total, completed = event.get("total"), event.get("completed", 0)
@@ -36,6 +47,10 @@ class Progress:
         done = sum(layer[0] for layer in self._layers.values())
         size = sum(layer[1] for layer in self._layers.values())
         self.percent = max(self.percent, min(_ALMOST, done * 100 // size))
+        self._gains += done > self._done
+        self._done = done
+        if self.awaited:
+            self.awaited = (status, self._gains)
 
 
 def _is_size(value: Any) -> bool:

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ollamaserve_sidecar.attempt import attempt, satisfied
+from ollamaserve_sidecar.attempt import PATIENCE, attempt, satisfied
 from ollamaserve_sidecar.models import canonical
 from ollamaserve_sidecar.ollama import OllamaRefusedError, OllamaUnreachableError
 from ollamaserve_sidecar.progress import Progress
@@ -52,11 +52,19 @@ class Pull:
 
 
 class Puller:
-    """Pulls models one after the other; `pulls` (by canonical name) is what it has done."""
+    """Pulls models one after the other; `pulls` (by canonical name) is what it has done.
 
-    def __init__(self, ollama: Ollama, delays: Sequence[float] = RETRY_DELAYS) -> None:
+    `delays` and `patience` (with a registry that delivers nothing) are in seconds.
+    """
+
+    def __init__(
+        self,
+        ollama: Ollama,
+        delays: Sequence[float] = RETRY_DELAYS,
+        patience: float = PATIENCE,
+    ) -> None:
         self._ollama = ollama
-        self._delays = delays
+        self._delays, self._patience = delays, patience
         self.pulls: dict[str, Pull] = {}
         self.outcomes: Counter[str] = Counter()
         self._wake = asyncio.Event()
@@ -66,7 +74,9 @@ class Puller:
         pull = self._begin(model)
         try:
             for delay in (*self._delays, None):
-                pull.failure = await attempt(self._ollama, model, pull, insecure=insecure)
+                pull.failure = await attempt(
+                    self._ollama, model, pull, insecure=insecure, patience=self._patience
+                )
                 if pull.failure is None or pull.failure.permanent or delay is None:
                     break
                 _log.warning(

@@ -235,3 +235,16 @@ async def test_a_gate_forgets_a_failure_that_somebody_else_has_mended(
     await puller._all(wanted)
 
     assert puller.pulls[canonical(model.name)].failure is None
+
+
+@pytest.mark.parametrize("fault", ["stalled", "silent"])
+async def test_a_registry_that_stalls_is_left(registry: str, ollama: Ollama, fault: str) -> None:
+    """T5: Ollama would ask again without end; the puller has had enough, and may try again."""
+    puller = Puller(ollama, delays=(), patience=2)
+    failure = await asyncio.wait_for(
+        puller.pull(ExpectedModel(f"{registry}/{fault}/tiny"), insecure=True), 60
+    )
+
+    assert failure
+    assert (failure.cause, failure.permanent) == (Cause.PULL_FAILED, False)
+    assert failure.message == "the registry has delivered nothing for 2 seconds"

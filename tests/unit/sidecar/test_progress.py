@@ -1,5 +1,6 @@
 """The percentage of a pull, for any stream that Ollama may send."""
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -65,3 +66,24 @@ def test_bytes_that_ollama_takes_back_do_not_lower_it() -> None:
     progress.see({"status": "pulling a", "digest": "a", "total": 100, "completed": 10})
 
     assert progress.percent == 60
+
+
+def test_what_is_awaited_changes_with_what_comes() -> None:
+    """A line without a new byte changes nothing; a byte or another layer does; own work is None."""
+    progress, seen = Progress(), []
+    for line in (
+        {"status": "pulling manifest"},
+        {"status": "pulling a", "digest": "a", "total": 9, "completed": 1},
+        {"status": "pulling a", "digest": "a", "total": 9, "completed": 1},
+        {"status": "pulling a", "digest": "a", "total": 9, "completed": 2},
+        {"status": "pulling a", "digest": "a", "total": 9},
+        {"status": "pulling a", "digest": "a", "total": 9, "completed": 2},
+        {"status": "pulling b", "digest": "b", "total": 9},
+        {"status": "verifying sha256 digest"},
+    ):
+        progress.see(line)
+        seen.append(progress.awaited)
+
+    changes = [one != two for one, two in pairwise(seen)]
+    assert changes == [True, False, True, False, True, True, True]
+    assert [awaited is None for awaited in seen] == [False] * 7 + [True]
