@@ -58,6 +58,7 @@ def build(chosen: Config, found: Connection, polls: aiohttp.ClientSession) -> Pa
         again=queue.add,
         timed=metrics.reconciled,
         judged=metrics.judged,
+        crowded=queue.crowded,
     )
     sweep = Sweep(cluster, cache, chosen.watch_namespaces, queue.add)
     metrics.follow("queue_depth", "Resources that wait for a worker", queue.depth)

@@ -18,6 +18,7 @@ K = TypeVar("K")
 Reconcile = Callable[[K], Awaitable[float | None]]
 
 WORKERS = 12
+CROWD = 2 * WORKERS
 RESYNC = 600.0
 SPREAD = 0.2
 FIRST_RETRY = 1.0
@@ -64,6 +65,10 @@ class Queue(Generic[K]):
         """Keys that are due and wait for a worker."""
         now = asyncio.get_running_loop().time()
         return sum(when <= now for key, when in self._due.items() if key not in self._running)
+
+    def crowded(self) -> bool:
+        """Whether more keys are due than all workers take in two turns."""
+        return self.depth() > CROWD
 
     def oldest(self) -> float:
         """Seconds that the longest waiting key is overdue."""

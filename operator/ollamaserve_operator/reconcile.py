@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ollamaserve_operator import api, manifests, names, observed, patches, plan, status
+from ollamaserve_operator import api, kinds, manifests, names, observed, patches, plan, status
 from ollamaserve_operator.api import Invalid, OllamaServe
 from ollamaserve_operator.cache import Cache, Key, Ref
 from ollamaserve_operator.cluster import Cluster
@@ -22,7 +22,7 @@ from ollamaserve_operator.errors import (
     StepFailure,
     Transient,
 )
-from ollamaserve_operator.manifests import Images
+from ollamaserve_operator.manifests import Images, Manifest
 from ollamaserve_operator.observed import Observed
 from ollamaserve_operator.reports import Reports
 from ollamaserve_operator.steps import Steps, address
@@ -47,6 +47,7 @@ class Reconciler:
         again: Callable[[Key], None],
         timed: Callable[[str, float], None] = lambda *_: None,
         judged: Callable[[Key, Sequence[Body]], None] = lambda *_: None,
+        crowded: Callable[[], bool] = lambda: False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._cache = cache
@@ -59,6 +60,7 @@ class Reconciler:
         self._again = again
         self._timed = timed
         self._judged = judged
+        self._crowded = crowded
         self._clock = clock
 
     async def __call__(self, key: Key) -> float | None:
@@ -82,6 +84,8 @@ class Reconciler:
             self._judged(key, ())
             return None
         serve = api.parse(body)
+        if isinstance(serve, OllamaServe) and self._crowded() and await self._begin(key, serve):
+            return 0.0
         failures = await self._carry_out(key, serve) if isinstance(serve, OllamaServe) else ()
         delay = await self._tell(key, serve, failures, body.get("status") or {})
         for failure in failures:
@@ -100,6 +104,22 @@ class Reconciler:
         reports = self._reports.of(seen.pods, lambda: self._again(key))
         return replace(seen, reports=reports)
 
+    async def _begin(self, key: Key, serve: OllamaServe) -> bool:
+        """In a crowd: make the Deployment of a new resource; the rest when others have theirs.
+
+        Nodes and images are the slowest part, so they are asked for early. Nothing runs before its
+        time: the pods wait for the ConfigMap, which is made after the NetworkPolicies.
+        """
+        seen = self._observe(key)
+        wanted = () if seen.children else self._wanted(serve, seen)
+        steps = () if isinstance(wanted, PatchRefused) else plan.plan(wanted, seen, serve)
+        first = next((s for s in steps if address(key, s).kind == kinds.DEPLOYMENT.name), None)
+        return first is not None and (await self._steps.take(key, first)).done
+
+    def _wanted(self, serve: OllamaServe, seen: Observed) -> tuple[Manifest, ...] | PatchRefused:
+        children = manifests.children(serve, self._images, seen, self._home)
+        return patches.patched(serve, self._images, children)
+
     async def _carry_out(self, key: Key, serve: OllamaServe) -> tuple[StepFailure, ...]:
         """Every step, each on its own: one that fails stops no other.
 
@@ -109,8 +129,7 @@ class Reconciler:
         vain: dict[Ref, StepFailure | None] = {}
         for _ in range(ROUNDS):
             seen = self._observe(key)
-            children = manifests.children(serve, self._images, seen, self._home)
-            wanted = patches.patched(serve, self._images, children)
+            wanted = self._wanted(serve, seen)
             if isinstance(wanted, PatchRefused):
                 refused = StepFailure(wanted.target, "", wanted)
                 self._warn(key, (refused,))

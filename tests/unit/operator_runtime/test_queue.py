@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ollamaserve_operator.errors import Transient
-from ollamaserve_operator.queue import Queue
+from ollamaserve_operator.queue import CROWD, Queue
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -202,5 +202,20 @@ def test_times_that_no_longer_count_are_thrown_away(run: Run) -> None:
         assert len(queue._heap) <= 128
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+    run(scenario())
+
+
+def test_it_is_crowded_when_many_are_due(run: Run) -> None:
+    """Those that are due count, not those that will be."""
+
+    async def scenario() -> None:
+        queue = Queue[str](workers=1)
+        for number in range(CROWD):
+            queue.add(f"due-{number}")
+        queue.add("later", 60)
+        assert not queue.crowded()
+        queue.add("one more")
+        assert queue.crowded()
 
     run(scenario())

@@ -41,7 +41,9 @@ class Killed(BaseException):
 class Operator:
     """One life of the operator: a cache filled from the API server, and the loop."""
 
-    def __init__(self, api: FakeApi, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, api: FakeApi, session: aiohttp.ClientSession, *, crowded: bool = False
+    ) -> None:
         self.api, self.cache = api, Cache()
         cluster = Cluster(api, pace=Pace(rate=1e6, burst=1000))
         self.sweep = Sweep(cluster, self.cache, (), lambda _key: None)
@@ -54,6 +56,7 @@ class Operator:
             images=IMAGES,
             again=self.again.append,
             judged=lambda key, conditions: self.judged.append((key, conditions)),
+            crowded=lambda: crowded,
             clock=lambda: datetime(2030, 1, 1, tzinfo=UTC),
         )
 
@@ -99,8 +102,10 @@ def accepted(api: FakeApi, token: str) -> bool:
     return token in {found["AUTH_TOKEN"], previous.get("token")}
 
 
-async def started(api: FakeApi, session: aiohttp.ClientSession) -> Operator:
-    operator = Operator(api, session)
+async def started(
+    api: FakeApi, session: aiohttp.ClientSession, *, crowded: bool = False
+) -> Operator:
+    operator = Operator(api, session, crowded=crowded)
     await operator.sweep.fill()
     api.calls.clear()
     return operator
@@ -126,6 +131,21 @@ async def test_one_look_makes_every_child_and_says_so_once(api: FakeApi) -> None
         assert all("/events" in path for path in paths[status + 1 :])
         assert api.objects[HOME]["status"]["observedGeneration"] == 1
         assert operator.judged == [(LLAMA, api.objects[HOME]["status"]["conditions"])]
+
+
+async def test_in_a_crowd_the_deployment_comes_first(api: FakeApi) -> None:
+    """The first look asks for pods alone, the next makes all; what can start waits for it."""
+    async with aiohttp.ClientSession() as session:
+        operator = await started(api, session, crowded=True)
+        assert await operator.reconcile(LLAMA) == 0
+        assert applied(api) == ["Deployment"]
+        assert "status" not in api.objects[HOME]
+
+        assert await operator.reconcile(LLAMA) != 0
+        assert applied(api) == CHILDREN
+        made = [call.path.split("/")[-2] for call in api.writes]
+        assert made.index("networkpolicies") < made.index("configmaps")
+        assert api.objects[HOME]["status"]["conditions"]
 
 
 async def test_a_restart_of_a_settled_operator_writes_nothing(api: FakeApi) -> None:
@@ -353,9 +373,15 @@ def at(number: int, act: Callable[[Call], Answer]) -> Callable[[Call], Answer | 
     return fault
 
 
-async def _live(api: FakeApi, session: aiohttp.ClientSession, change: Callable[[], Any]) -> None:
+async def _live(
+    api: FakeApi,
+    session: aiohttp.ClientSession,
+    change: Callable[[], Any],
+    *,
+    crowded: bool = False,
+) -> None:
     """A life until it comes to rest or is killed; `change` happens after the start."""
-    operator = await started(api, session)
+    operator = await started(api, session, crowded=crowded)
     change()
     operator.watch()
     try:
@@ -364,8 +390,9 @@ async def _live(api: FakeApi, session: aiohttp.ClientSession, change: Callable[[
         return
 
 
+CREATED = ("created", "created in a crowd")
 SCENARIOS: dict[str, Callable[[Body], None]] = {
-    "created": lambda _body: None,
+    **dict.fromkeys(CREATED, lambda _body: None),
     "another model": lambda body: body["spec"]["models"].append({"name": "phi3"}),
     "another image": lambda body: body["spec"].update(image={"ollama": "mine:2"}),
     "another token": lambda body: body["spec"].update(
@@ -390,9 +417,9 @@ async def _scenario(
     """Settled, then changed with a fault, then another life without one."""
     api = FakeApi()
     api.put(HOME, resource())
-    if name != "created":
+    if name not in CREATED:
         await _live(api, session, lambda: None)
-    kept = values(api)["AUTH_TOKEN"] if name != "created" else ""
+    kept = values(api)["AUTH_TOKEN"] if name not in CREATED else ""
 
     def change() -> None:
         body = json.loads(json.dumps(api.objects[HOME]))
@@ -402,7 +429,7 @@ async def _scenario(
         api.calls.clear()
         api.before, api.after = before or api.before, after or api.after
 
-    await _live(api, session, change)
+    await _live(api, session, change, crowded="crowd" in name)
     calls = list(api.calls)
     api.before = api.after = lambda _call: None
     await _live(api, session, lambda: None)
