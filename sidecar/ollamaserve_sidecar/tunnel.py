@@ -105,13 +105,12 @@ class Tunnel(Exchange):
         self._upstream_over = True
         if self._client.transport.can_write_eof():
             self._client.transport.write_eof()
-            self._half_closed()
-        else:  # TLS has no half-closed connections
-            self._close_both()
+        self._half_closed()
         return self._connection is not None
 
     def _half_closed(self) -> None:
-        if self._client_over and self._upstream_over:
+        both = self._client_over and self._upstream_over
+        if both or not self._client.transport.can_write_eof():  # TLS knows no half of an end
             self._close_both()
         else:
             self._watch(-1)

@@ -323,6 +323,23 @@ async def test_before_the_101_an_end_is_an_end(plain: Rig) -> None:
     assert await plain.metrics.next() == ("AUTH_TOKEN", "other", 499)
 
 
+async def test_one_line_in_the_access_log(rig: Rig) -> None:
+    """A tunnel is one request that was served, with the bytes of both ways and 101."""
+    client, server = await opened(rig)
+    await client.send(HIDDEN)
+    assert await server.exactly(len(HIDDEN)) == HIDDEN
+    await server.send(b"answer")
+    assert await client.exactly(6) == b"answer"
+    client.close()
+    assert await server.rest() == b""
+    server.close()
+    line = await rig.metrics.line()
+
+    assert (line["outcome"], line["status"], line["path"]) == ("served", 101, "/socket")
+    assert (line["bytesIn"], line["bytesOut"]) == (len(HIDDEN), 6)
+    assert rig.metrics.lines == []
+
+
 # Time and pressure.
 
 
