@@ -237,3 +237,29 @@ def test_a_node_pool_at_zero_is_no_obstacle(team: Kubectl, storage: Disks, nodes
         assert places(team) == {"late-gpu"}
     finally:
         Kubectl(nodes).run("delete", "node", "late-gpu", "--wait=false")
+
+
+def test_servers_that_keep_apart_let_the_pull_in(team: Kubectl, storage: Disks) -> None:
+    """Decision 2: required anti-affinity holds both ways, and would keep the Job from its node."""
+    ours = {"matchLabels": {"app.kubernetes.io/name": "ollamaserve"}}
+    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": ours}
+    apart = {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
+    team.apply(local(scheduling=in_pool("single") | {"affinity": {"podAntiAffinity": apart}}))
+    seen(team, "Ready", lambda: ready(team, storage), 90)
+    assert places(team) == {"single-gpu"}
+    assert len(jobs(team)) == 1
+
+
+def test_a_users_claim_is_pulled_into_where_the_server_runs(team: Kubectl, storage: Disks) -> None:
+    """T1: the claim of storage.existingClaim is missed, then found, and bound by the server."""
+    mine = {"existingClaim": {"name": "mine", "subPath": "llama"}}
+    team.apply(serve(storage=mine, gpu={"count": 1}, scheduling=in_pool(POOL)))
+    told = await_reason(team, "StorageReady", "ClaimNotFound")
+    assert "PersistentVolumeClaim mine" in told["message"]
+    team.apply(claim("mine"))
+    seen(team, "Ready", lambda: ready(team, storage), 90)
+    (place,) = places(team)
+    assert place.startswith("placement-gpu-")
+    assert (team.get("persistentvolumeclaim", "mine") or {})["metadata"].get(
+        "ownerReferences"
+    ) is None

@@ -4,6 +4,7 @@ Node affinity knows labels, not allocatable GPUs. So the serving pod is placed f
 volume of one node the pull's pod follows it there (decision 2).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from ollamaserve_operator import names
@@ -26,13 +27,16 @@ POD_SECURITY = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }
 
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+_NO_PULL = {"key": names.COMPONENT, "operator": "NotIn", "values": [Component.PULL.value]}
+
 
 def serving(serve: OllamaServe) -> dict[str, Any]:
     wanted = serve.scheduling
     spread = [_counting(serve, dict(each)) for each in wanted.topology_spread_constraints]
     pod = _shared(serve)
     if wanted.affinity:
-        pod["affinity"] = dict(wanted.affinity)
+        pod["affinity"] = _sparing_pulls(wanted.affinity)
     if spread:
         pod["topologySpreadConstraints"] = spread
     if serve.gpu.supplemental_groups:
@@ -103,4 +107,27 @@ def _beside_the_server(serve: OllamaServe) -> dict[str, Any]:
         "topologyKey": "kubernetes.io/hostname",
         "labelSelector": {"matchLabels": names.selector(serve.name, Component.SERVER)},
     }
-    return {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    return {"podAffinity": {_REQUIRED: [term]}}
+
+
+def _sparing_pulls(affinity: Mapping[str, Any]) -> dict[str, Any]:
+    """Required anti-affinity holds both ways: a server's would keep the Job from its node.
+
+    (Kubernetes, "Inter-pod affinity and anti-affinity".) What is no list is the API server's to
+    refuse.
+    """
+    match affinity:
+        case {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [*terms]}}:
+            apart = {**affinity["podAntiAffinity"], _REQUIRED: [_spared(term) for term in terms]}
+            return {**affinity, "podAntiAffinity": apart}
+    return dict(affinity)
+
+
+def _spared(term: Any) -> Any:
+    """Without a selector a term is about no pod."""
+    match term:
+        case {"labelSelector": {"matchExpressions": [*others], **selector}}:
+            return {**term, "labelSelector": {**selector, "matchExpressions": [*others, _NO_PULL]}}
+        case {"labelSelector": {**selector}} if "matchExpressions" not in selector:
+            return {**term, "labelSelector": {**selector, "matchExpressions": [_NO_PULL]}}
+    return term

@@ -78,6 +78,41 @@ def test_users_rules_about_pods_leave_the_job_a_node() -> None:
     assert "topologySpreadConstraints" not in {**one_node, **shared}
 
 
+SPARED = {"key": names.COMPONENT, "operator": "NotIn", "values": ["pull"]}
+
+
+@pytest.mark.parametrize(
+    ("selector", "arrives"),
+    [
+        ({}, {"matchExpressions": [SPARED]}),
+        (
+            {"matchLabels": {"a": "b"}},
+            {"matchLabels": {"a": "b"}, "matchExpressions": [SPARED]},
+        ),
+        ({"matchExpressions": [{"key": "c"}]}, {"matchExpressions": [{"key": "c"}, SPARED]}),
+        ({"matchExpressions": "no list"}, {"matchExpressions": "no list"}),
+        (None, None),
+    ],
+)
+def test_servers_that_keep_apart_spare_the_pull(selector: Any, arrives: Any) -> None:
+    """Decision 2: required anti-affinity holds both ways; nothing else of it is changed."""
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    term = {"topologyKey": "zone", "labelSelector": selector}
+    others = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1}]}
+    affinity = {"podAntiAffinity": {required: [term], **others}, "nodeAffinity": {"x": 1}}
+    found = Rendered({"scheduling": {"affinity": affinity}}).pod["affinity"]
+
+    assert found["podAntiAffinity"][required] == [term | {"labelSelector": arrives}]
+    assert found["podAntiAffinity"] == {**found["podAntiAffinity"], **others}
+    assert found["nodeAffinity"] == affinity["nodeAffinity"]
+
+
+@pytest.mark.parametrize("block", [{"podAntiAffinity": 1}, {"podAntiAffinity": {}}, {"x": []}])
+def test_unreadable_affinity_is_left_to_the_api_server(block: Any) -> None:
+    """What isn't affinity at all is handed through: the API server refuses it with its path."""
+    assert Rendered({"scheduling": {"affinity": block}}).pod["affinity"] == block
+
+
 def test_own_selector_of_a_spread_stays() -> None:
     """A constraint's own labelSelector is obeyed; without one, the serving pods are counted."""
     own = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": "b"}}}
