@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ollamaserve_sidecar.attempt import PATIENCE, attempt, satisfied
@@ -19,9 +19,9 @@ from ollamaserve_sidecar.progress import Progress
 from ollamaserve_sidecar.waiting import signalled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from ollamaserve_sidecar.config import Creation, ExpectedModel, GateConfig
+    from ollamaserve_sidecar.config import Creation, ExpectedModel, GateConfig, PullConfig
     from ollamaserve_sidecar.failures import Failure
     from ollamaserve_sidecar.ollama import Installed, Ollama
 
@@ -67,6 +67,7 @@ class Puller:
         self._delays, self._patience = delays, patience
         self.pulls: dict[str, Pull] = {}
         self.outcomes: Counter[str] = Counter()
+        self._given_up: dict[str, tuple[ExpectedModel, PullConfig]] = {}
         self._wake = asyncio.Event()
 
     async def pull(self, model: ExpectedModel, *, insecure: bool) -> Failure | None:
@@ -98,10 +99,7 @@ class Puller:
         return pull
 
     def wake(self) -> None:
-        """Look again now: the configuration has changed, and what failed for good gets a chance."""
-        for pull in self.pulls.values():
-            if pull.failure:
-                pull.failure = replace(pull.failure, permanent=False)
+        """Look again now: the configuration has changed."""
         self._wake.set()
 
     async def follow(self, config: Callable[[], GateConfig]) -> None:
@@ -109,31 +107,39 @@ class Puller:
         failures = 0
         while True:
             wanted = config()
-            failed = wanted.pull is not None and await self._all(wanted)
+            failed = wanted.pull is not None and await self._all(wanted.models, wanted.pull)
             failures = failures + 1 if failed else 0
             await signalled(self._wake, _BACKGROUND_DELAYS[min(failures, _LAST)])
 
-    async def _all(self, wanted: GateConfig) -> bool:
+    async def _all(self, models: Sequence[ExpectedModel], how: PullConfig) -> bool:
         """Pull what is missing; whether anything failed that is worth another try."""
         try:
             there = await self._ollama.installed()
         except (OllamaUnreachableError, OllamaRefusedError):
             return True
-        missing = tuple(self._missing(wanted, there))
-        insecure = wanted.pull is not None and wanted.pull.insecure
-        failures = [await self.pull(model, insecure=insecure) for model in missing]
+        failures = [await self._one(model, how) for model in self._missing(models, how, there)]
         for failure in filter(None, failures):
             _log.error("pulling %s failed: %s: %s", failure.model, failure.cause, failure.message)
         return any(failure and not failure.permanent for failure in failures)
 
+    async def _one(self, model: ExpectedModel, how: PullConfig) -> Failure | None:
+        """What failed for good is not tried again as it was asked for, whatever else changes."""
+        failure = await self.pull(model, insecure=how.insecure)
+        if failure and failure.permanent:
+            self._given_up[canonical(model.name)] = model, how
+        return failure
+
     def _missing(
-        self, wanted: GateConfig, there: Mapping[str, Installed]
-    ) -> Iterator[ExpectedModel]:
-        """What isn't there as it is wanted, without what failed for good."""
-        for model in wanted.models:
-            pull = self.pulls.get(canonical(model.name))
-            if satisfied(model, there, pull):
-                if pull:
-                    pull.failure = None  # somebody else has put it there
-            elif not (pull and pull.failure and pull.failure.permanent):
-                yield model
+        self, models: Sequence[ExpectedModel], how: PullConfig, there: Mapping[str, Installed]
+    ) -> tuple[ExpectedModel, ...]:
+        """What isn't there as it is wanted, and hasn't been given up."""
+        missing = []
+        for model in models:
+            key = canonical(model.name)
+            pull = self.pulls.get(key)
+            if not satisfied(model, there, pull):
+                missing += [model] if self._given_up.get(key) != (model, how) else []
+            elif pull:  # perhaps somebody else has put it there
+                pull.failure = None
+                self._given_up.pop(key, None)
+        return tuple(missing)

@@ -1,6 +1,7 @@
 """The pull Job's promise: exit status, reason and message for everything a registry may do."""
 
 import asyncio
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -8,7 +9,7 @@ import aiohttp
 import pytest
 
 from component.pull.conftest import Left, Pull
-from ollamaserve_sidecar.config import ExpectedModel, GateConfig, PullConfig
+from ollamaserve_sidecar.config import ExpectedModel, PullConfig
 from ollamaserve_sidecar.failures import Cause
 from ollamaserve_sidecar.models import canonical
 from ollamaserve_sidecar.ollama import Ollama
@@ -202,23 +203,25 @@ async def test_an_ollama_that_never_comes_is_named(unused_tcp_port: int) -> None
     assert "Cannot connect" in failure.message
 
 
-async def test_a_gate_gives_up_what_cannot_succeed_until_it_is_told_otherwise(
+async def test_a_gate_gives_up_what_cannot_succeed_until_it_is_asked_otherwise(
     ollama: Ollama, registry: str
 ) -> None:
-    """A permanent failure stops, and shows; a changed configuration is another chance."""
-    model = ExpectedModel(f"{registry}/missing/tiny-gate")
-    wanted = GateConfig(tokens={}, models=(model,), pull=PullConfig(insecure=True))
+    """A permanent failure stops, and shows; another `retry`, or another pin, is another chance."""
+    name = f"{registry}/missing/tiny-gate"
+    how = PullConfig(insecure=True)
     puller = Puller(ollama, delays=())
 
-    assert not await puller._all(wanted)
-    assert not await puller._all(wanted)
-    failure = puller.pulls[canonical(model.name)].failure
+    async def tried(model: ExpectedModel, how: PullConfig) -> int:
+        assert not await puller._all((model,), how)
+        return len(await requests(registry, "missing/tiny-gate"))
+
+    assert await tried(ExpectedModel(name), how) == 1
+    assert await tried(ExpectedModel(name), how) == 1
+    failure = puller.pulls[canonical(name)].failure
     assert failure is not None
     assert failure.permanent
-    assert len(await requests(registry, "missing/tiny-gate")) == 1
-    puller.wake()
-    await puller._all(wanted)
-    assert len(await requests(registry, "missing/tiny-gate")) == 2
+    assert await tried(ExpectedModel(name), replace(how, retry="1")) == 2
+    assert await tried(ExpectedModel(name, OTHER_DIGEST), replace(how, retry="1")) == 3
 
 
 async def test_a_gate_forgets_a_failure_that_somebody_else_has_mended(
@@ -226,13 +229,12 @@ async def test_a_gate_forgets_a_failure_that_somebody_else_has_mended(
 ) -> None:
     """A client with the right to may pull it meanwhile: nothing is amiss then."""
     model = ExpectedModel(f"{registry}/library/tiny-mended")
-    wanted = GateConfig(tokens={}, models=(model,), pull=PullConfig(insecure=False))
     puller = Puller(ollama, delays=())
 
-    await puller._all(wanted)
+    await puller._all((model,), PullConfig(insecure=False))
     assert puller.pulls[canonical(model.name)].failure is not None
     await pull(model.name)
-    await puller._all(wanted)
+    await puller._all((model,), PullConfig(insecure=False))
 
     assert puller.pulls[canonical(model.name)].failure is None
 
