@@ -52,6 +52,7 @@ RESPONSE_TAKEN = HOP_BY_HOP | {
     b"x-request-id",
 }
 _PERSISTENCE = frozenset({b"close", b"keep-alive"})
+_NONE: frozenset[bytes] = frozenset()
 
 
 class Sorted:
@@ -69,17 +70,22 @@ class Sorted:
             elif b"_" not in key:
                 # Servers that fold "_" and "-" would read a field that nobody checked
                 # (CVE-2025-64484), so nginx's default: dropped.
-                kept.append((key, name + b": " + value + b"\r\n"))
+                kept.append((name, value))
         connection = self.taken.get(b"connection")
         if connection and (named := _named(connection)):
-            kept = [field for field in kept if field[0] not in named]
-        self.lines = b"".join([line for _, line in kept])
+            kept = [field for field in kept if field[0].lower() not in named]
+        parts: list[bytes] = []
+        for name, value in kept:
+            parts += name, b": ", value, b"\r\n"
+        self.lines = b"".join(parts)
 
     def values(self, name: bytes) -> list[bytes]:
         return self.taken.get(name, [])
 
 
-def _named(connection: list[bytes]) -> set[bytes]:
+def _named(connection: list[bytes]) -> frozenset[bytes]:
     """The fields that Connection lists, which end here too (RFC 9110, 7.6.1)."""
+    if len(connection) == 1 and connection[0].lower() in _PERSISTENCE:
+        return _NONE
     listed = b",".join(connection).lower().split(b",")
-    return {name.strip() for name in listed} - _PERSISTENCE
+    return frozenset(name.strip() for name in listed) - _PERSISTENCE

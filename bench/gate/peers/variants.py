@@ -6,6 +6,7 @@ Run by itself: `variants.py bare|asyncio`, configured by the environment as the 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -44,6 +45,7 @@ async def bare() -> None:
 
 
 if __name__ == "__main__":
+    gc.freeze()  # as in ollamaserve_sidecar.__main__
     if sys.argv[1] == "bare":
         uvloop.run(bare())
     else:
