@@ -2,12 +2,14 @@
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from examples import IMAGES, NOW, parsed, resource, stored
 from ollamaserve_operator import names, rotation, status, tokens
@@ -85,14 +87,22 @@ class World:
         match step:
             case Offer():
                 values = {key: f"new-{key}" for key in step.keys}
-                body: Body | None = tokens.offered(step, values, f"r{self._version}")
+                self.take(step, values)
             case Promote():
-                body = tokens.promoted(step, self.secret, f"r{self._version}")
+                self.take(step)
             case _:
                 raise AssertionError(step)
+        return type(step).__name__
+
+    def take(self, step: Offer | Promote, values: Mapping[str, str] | None = None) -> None:
+        revision = f"r{self._version}"
+        match step:
+            case Offer():
+                body: Body | None = tokens.offered(step, values or {}, revision)
+            case Promote():
+                body = tokens.promoted(step, self.secret, revision)
         assert body is not None
         self.write(body)
-        return type(step).__name__
 
     def write(self, body: Body) -> None:
         """A merge patch, as the API server takes it."""
@@ -358,3 +368,80 @@ def test_ready_does_not_wait_for_a_rotation() -> None:
     assert ready(world.serve, world.observed) == ready(
         replace(world.serve, rotate=""), world.observed
     )
+
+
+PODS = ("llama-1", "llama-2", "llama-3")
+
+
+class Cluster(World):
+    """Three gates, each with the Secret as kubelet last brought it, and clients of two kinds."""
+
+    def __init__(self) -> None:
+        super().__init__(rotate="", pods=[serving(name) for name in PODS])
+        self.held = dict.fromkeys(PODS, self.values)
+        self.old = self.values["AUTH_TOKEN"]
+
+    def act(self, action: str, pod: str) -> None:
+        match action:
+            case "kubelet":
+                self.held[pod] = self.values
+            case "poll":
+                self.reports[pod] = GateReport(revision=self.held[pod].get("REVISION", ""))
+            case "lost poll":
+                self.reports.pop(pod, None)
+            case "asked again":
+                self.serve = replace(self.serve, rotate=f"{self.serve.rotate}x")
+            case "operator":
+                self.reconcile()
+
+    def reconcile(self) -> None:
+        for step in self.steps():
+            if isinstance(step, Promote):
+                self.old = self.values["AUTH_TOKEN"]
+                self.take(step)
+            elif isinstance(step, Offer):
+                self.take(step, {"AUTH_TOKEN": f"token-{self._version}"})
+
+    def accepts(self, pod: str, token: str) -> bool:
+        held = self.held[pod]
+        previous = json.loads(held.get("AUTH_TOKEN_PREVIOUS", "{}"))
+        return token in {
+            held["AUTH_TOKEN"],
+            held.get("AUTH_TOKEN_NEXT"),
+            previous.get("token"),
+        }
+
+
+ACTIONS = st.tuples(
+    st.sampled_from(["operator", "kubelet", "poll", "lost poll", "asked again"]),
+    st.sampled_from(PODS),
+)
+
+
+@given(actions=st.lists(ACTIONS, max_size=60))
+def test_law_no_valid_token_is_refused(actions: list[tuple[str, str]]) -> None:
+    """G6: in any order of events every gate takes what the Secret says, and what it said before."""
+    cluster = Cluster()
+    for action, pod in actions:
+        cluster.act(action, pod)
+        for name in PODS:
+            assert cluster.accepts(name, cluster.values["AUTH_TOKEN"])
+            assert cluster.accepts(name, cluster.old)
+
+
+@given(actions=st.lists(ACTIONS, max_size=30))
+def test_law_a_rotation_ends(actions: list[tuple[str, str]]) -> None:
+    """Wherever it stands: once kubelet and polls have done their work, there is a new token."""
+    cluster = Cluster()
+    for action, pod in actions:
+        cluster.act(action, pod)
+    before = cluster.values["AUTH_TOKEN"]
+    cluster.act("asked again", "")
+    cluster.act("operator", "")
+    for pod in PODS:
+        cluster.act("kubelet", pod)
+        cluster.act("poll", pod)
+    cluster.act("operator", "")
+
+    assert cluster.values["AUTH_TOKEN"] != before
+    assert cluster.steps() == ()
