@@ -84,9 +84,13 @@ class Reconciler:
             self._judged(key, ())
             return None
         serve = api.parse(body)
-        if isinstance(serve, OllamaServe) and self._crowded() and await self._begin(key, serve):
-            return 0.0
-        failures = await self._carry_out(key, serve) if isinstance(serve, OllamaServe) else ()
+        failures: tuple[StepFailure, ...] = ()
+        if isinstance(serve, OllamaServe):
+            if self._crowded() and await self._begin(key, serve):
+                return 0.0
+            failures, wrote = await self._carry_out(key, serve)
+            if wrote and not failures and self._crowded():
+                return 0.0  # words when all have their children; there is more to tell by then
         delay = await self._tell(key, serve, failures, body.get("status") or {})
         for failure in failures:
             if isinstance(failure.error, Transient):
@@ -120,31 +124,35 @@ class Reconciler:
         children = manifests.children(serve, self._images, seen, self._home)
         return patches.patched(serve, self._images, children)
 
-    async def _carry_out(self, key: Key, serve: OllamaServe) -> tuple[StepFailure, ...]:
-        """Every step, each on its own: one that fails stops no other.
+    async def _carry_out(
+        self, key: Key, serve: OllamaServe
+    ) -> tuple[tuple[StepFailure, ...], bool]:
+        """Every step, each on its own: one that fails stops no other; and whether any was taken.
 
         A step can make the next one possible (the Job waits for the claim's uid), and no event
         tells of our own writes: so plan again, until nothing is left that wasn't tried in vain.
         """
         vain: dict[Ref, StepFailure | None] = {}
+        wrote = False
         for _ in range(ROUNDS):
             seen = self._observe(key)
             wanted = self._wanted(serve, seen)
             if isinstance(wanted, PatchRefused):
                 refused = StepFailure(wanted.target, "", wanted)
                 self._warn(key, (refused,))
-                return (refused,)
+                return (refused,), wrote
             steps = plan.plan(wanted, seen, serve)
             fresh = [step for step in steps if address(key, step) not in vain]
             if not fresh:
                 break
             for step in fresh:
                 outcome = await self._steps.take(key, step)
+                wrote = wrote or outcome.done
                 if not outcome.done:
                     vain[address(key, step)] = outcome.failure
         failures = tuple(failure for failure in vain.values() if failure is not None)
         self._warn(key, failures)
-        return failures
+        return failures, wrote
 
     def _warn(self, key: Key, failures: Sequence[StepFailure]) -> None:
         """One line when something begins to be refused; what is tried again, the queue logs."""
