@@ -53,6 +53,11 @@ def fields(sent: bytes, *arrive: tuple[bytes, bytes]) -> Case:
     return Case(get(fields=sent), one(), fields=expected)
 
 
+KEY = b"AAAAAAAAAAAAAAAAAAAAAA=="
+WEBSOCKET = (
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: " + KEY + b"\r\n"
+)
 IN_ONE_CHUNK = b"%x\r\n%b\r\n0\r\n\r\n" % (SIZE, BODY)
 TRAILERS = b"0\r\nX-Trailer: y\r\nAuthorization: Bearer x\r\n\r\n"
 
@@ -143,6 +148,18 @@ FRAMING = {
         one(),
         fields={},
     ),
+    "a WebSocket that isn't granted": Case(
+        get(fields=WEBSOCKET) + get(b"GET %p/2 HTTP/1.1"),
+        (("GET", "%p", b""), ("GET", "%p/2", b"")),
+        (200, 200),
+    ),
+    "a WebSocket without a key": Case(
+        get(fields=WEBSOCKET.replace(b"Key", b"Kex")),
+        one(),
+        fields={b"sec-websocket-kex": [KEY], b"sec-websocket-version": [b"13"]},
+    ),
+    "a WebSocket with a body": Case(counted(b"GET", BODY, WEBSOCKET), one("GET", BODY)),
+    "a WebSocket with chunks": Case(chunked(IN_ONE_CHUNK, WEBSOCKET), one("POST", BODY)),
     "Upgrade: h2c with a body": Case(
         counted(b"POST", BODY, b"Upgrade: h2c\r\nConnection: upgrade\r\n"), one("POST", BODY)
     ),

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from component.differential.cases import FRAMING
+from component.differential.cases import FRAMING, WEBSOCKET
 from component.differential.rig import BEARER, CANARY, HOST, TOKEN, Answer, Rig
 
 OWN_STATUSES = {204, 400, 401, 403, 408, 413, 417, 421, 429, 431, 501, 505}
@@ -128,7 +128,14 @@ PIECES = [
     *(b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\x00", b" ", b"\t", b":", b",", b";", b"%", b"_"),
     *(b"0\r\n\r\n", b"1\r\n", b"ffffffff", b"Content-Length: 7\r\n", b"Content-Length: 0\r\n"),
     *(b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n", b"Expect: 100-continue\r\n"),
-    *(b"Upgrade: websocket\r\nConnection: upgrade\r\n", b"HTTP/1.0", b"HTTP/2.0", b"..", b"//"),
+    *(
+        WEBSOCKET,
+        b"Upgrade: websocket\r\nConnection: upgrade\r\n",
+        b"HTTP/1.0",
+        b"HTTP/2.0",
+        b"..",
+        b"//",
+    ),
     *(BEARER, b"Authorization: Bearer x\r\n", b"Host: y\r\n", b"\xff", b"\xc3\xa9"),
 ]
 

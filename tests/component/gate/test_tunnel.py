@@ -8,9 +8,11 @@ import base64
 import hashlib
 import socket
 import struct
+from pathlib import Path
 
 import pytest
 
+from component.gate.configured import bearer, configured
 from component.gate.rig import BEARER, Client, Connection, Rig
 from ollamaserve_sidecar import peer, tunnel, upstream
 
@@ -218,6 +220,17 @@ async def test_a_path_that_is_unknown_needs_full(limited: Rig) -> None:
 
     assert answer.status == 403
     assert not limited.upstream.connections
+
+
+async def test_none_for_a_token_of_some_models(tmp_path: Path) -> None:
+    """G11: nobody could say which model a tunnel is for, so there is none."""
+    async with configured(tmp_path) as gate:
+        names = {"ada": {"access": "infer", "models": ["llama2"]}, "bob": {"access": "infer"}}
+        gate.configure(tokens=names)
+        for name, passes in (("ada", False), ("bob", True)):
+            line = b"GET /api/version HTTP/1.1\r\nHost: x\r\n"
+            _, _, head = await gate.rig.exchange(line + bearer(name) + ASKED + b"\r\n")
+            assert (b"Upgrade: websocket\r\n" in head) is passes
 
 
 async def test_a_token_is_missed_during_the_tunnel(rig: Rig) -> None:
