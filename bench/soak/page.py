@@ -23,8 +23,12 @@ UNITS = {"rss": ("memory", "MiB", 1024), "descriptors": ("open descriptors", "",
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A soak; `ends` counts how the crowd's lives ended, `errors` those that shouldn't have."""
+    """A soak; `ends` counts how the crowd's lives ended, `errors` those that shouldn't have.
 
+    `on` is what it ran on.
+    """
+
+    on: str
     warm_up: float
     samples: list[Sample]
     ends: dict[str, int]
@@ -41,7 +45,8 @@ class Result:
 
 def result(samples: list[Sample], crowd: Crowd, warm_up: float) -> Result:
     ends = {f"{life}: {end}": count for (life, end), count in sorted(crowd.ends.items())}
-    return Result(warm_up, samples, ends, crowd.errors)
+    on = f"{platform.machine()}, Python {platform.python_version()}"
+    return Result(on, warm_up, samples, ends, crowd.errors)
 
 
 def write(found: Result, folder: Path) -> None:
@@ -77,7 +82,7 @@ warm-up; flat is what grows no more over that time than twice the scatter around
 |---|---|---|---|---|
 {rows}
 
-The gate took {cores:.1%} of a core ({platform.machine()}, Python {platform.python_version()}).
+The gate took {cores:.1%} of a core ({found.on}).
 
 ![memory, descriptors, objects and connections over time](soak.svg)
 
