@@ -16,7 +16,7 @@ def owned(team: Kubectl) -> list[str]:
 
 
 def test_whole_life(team: Kubectl, another_ollama: str) -> None:
-    """Drift is repaired, an image rolls out, suspend keeps volume and token; then nothing is left."""
+    """Drift is repaired, an image rolls out, suspend keeps volume and token; all of it can go."""
     serve = Serve(team, "whole")
     serve.apply(models=["tiny"])
     serve.until_ready()
