@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 import time
@@ -27,7 +28,10 @@ FEWEST = 3
 
 
 async def soaked(minutes: float, every: float, out: Path) -> page.Result:
-    """Run it all, and write what was seen so far after every sample."""
+    """Run it all, and write what was seen so far after every sample; SIGTERM ends it all."""
+    task = asyncio.current_task()
+    if task:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder, rig.opened(Path(folder)) as open_:
         crowd = Crowd(Place(open_.door, open_.trusting()))
         coming = asyncio.create_task(crowd.come())
