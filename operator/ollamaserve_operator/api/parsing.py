@@ -5,7 +5,7 @@ older than its CRD, and refuses with a value, never with an exception.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from ollamaserve_operator.api import rules
@@ -55,18 +55,38 @@ T = TypeVar("T")
 GROUP = "ollamaserve.dev"
 RETRY = f"{GROUP}/retry"
 ROTATE = f"{GROUP}/rotate"
+DEEPEST = 64  # levels of a spec: Kubernetes' own types, affinity and a pod in a patch, have 20
 
 
 def parse(body: Mapping[str, Any]) -> OllamaServe | Invalid:
     """Read a whole custom object; `Invalid` where its spec can't be served."""
     identity = _identity(body["metadata"])
     spec = body.get("spec") or {}
+    if _deeper(spec, DEEPEST):
+        return Invalid(identity, (f"spec is nested deeper than {DEEPEST}: make it flatter",))
     try:
         errors = tuple(rules.errors(spec))
         serve = _serve(identity, spec, body["metadata"].get("annotations") or {})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         return Invalid(identity, (f"spec can't be read ({error!r}): compare it with the CRD",))
     return Invalid(identity, errors) if errors else serve
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether anything lies below so many levels; rooms further in walk a spec by recursion."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [each for entry in layer for each in _inside(entry)]
+    return bool(layer)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    match value:
+        case Mapping():
+            return value.values()
+        case list():
+            return value
+    return ()
 
 
 def _identity(metadata: Mapping[str, Any]) -> Identity:

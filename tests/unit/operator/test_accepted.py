@@ -3,7 +3,7 @@
 from typing import Any
 
 from examples import NOW, parsed, resource
-from ollamaserve_operator import judgement
+from ollamaserve_operator import api, judgement
 from ollamaserve_operator.aspects import accepted
 from ollamaserve_operator.errors import NameConflict, PatchRefused, StepFailure
 from ollamaserve_operator.judgement import Finding, Status
@@ -72,3 +72,21 @@ def test_ready_repeats_what_is_missing() -> None:
     assert ready.status is Status.TRUE
     assert ready.message.startswith("1 of 1 pods ready; spec.httpRoute is set, but")
     assert current["conditions"][0]["reason"] == Reason.KIND_MISSING
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+def test_a_spec_that_is_nested_too_deep_is_invalid() -> None:
+    """What no schema bounds, a patch for one, ends here: other rooms walk it by recursion."""
+    patch = {"target": "Service", "type": "merge", "patch": nested(5000)}
+    found = api.parse(resource(patches=[patch]))
+    assert isinstance(found, api.Invalid)
+    assert found.errors == ("spec is nested deeper than 64: make it flatter",)
+
+    patch = {"target": "Service", "type": "merge", "patch": nested(20)}
+    assert isinstance(api.parse(resource(patches=[patch])), api.OllamaServe)
