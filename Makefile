@@ -30,6 +30,7 @@ check: venv ## formatting, lint, types, layers, lock freshness: in seconds
 	$(PY) -m ollamaserve_dev.lock --check
 	$(PY) -m ollamaserve_dev.install --check
 	$(PY) -m ollamaserve_dev.apidoc --check
+	$(PY) -m bench.gate.page --check
 
 format: venv ## rewrite the code in the house format
 	ruff format . && ruff check --fix .
@@ -71,11 +72,13 @@ clean: venv ## remove every local cluster and image; says what it keeps
 	$(PY) -m ollamaserve_dev clean
 
 # The gate is measured with what runs it and what draws the plots, and nothing else.
-BENCH := $(OLLAMASERVE_CACHE)/venv-bench-$(shell cat requirements/bench.txt <($(PYTHON) --version) | sha256sum | cut -c1-12)
-$(BENCH)/.complete:
+# Debian's Python is built with the optimisations of the image's, a self-compiled one mostly isn't.
+BENCH_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) $(PYTHON))
+BENCH := $(OLLAMASERVE_CACHE)/venv-bench-$(shell cat requirements/bench.txt <($(BENCH_PYTHON) --version; echo $(BENCH_PYTHON)) | sha256sum | cut -c1-12)
+$(BENCH)/.complete: | $(VENV)/.complete
 	@echo "==> virtual environment of the bench: $(BENCH)"
-	@rm -rf $(BENCH) && mkdir -p $(OLLAMASERVE_CACHE) && $(PYTHON) -m venv $(BENCH)
-	@$(BENCH)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@rm -rf $(BENCH) && uv venv -q --python $(BENCH_PYTHON) $(BENCH)
+	@uv pip install -q --python $(BENCH)/bin/python --require-hashes -r requirements/bench.txt
 	@touch $@
 
 bench-gate: $(BENCH)/.complete ## the gate against nginx + Lua and others, 15 minutes (ARGS=--quick for a look)
