@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _serve(command: Callable[[Mapping[str, str]], Coroutine[None, None, int]]) -> int:
-    # All that was imported stays: a full collection that looks at it stops every stream for 10 ms.
+    # All that was imported stays: a full collection that looked at it would stop every stream for tens of ms.
     gc.freeze()
     try:
         return uvloop.run(command(os.environ))
