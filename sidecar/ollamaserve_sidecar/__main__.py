@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _serve(command: Callable[[Mapping[str, str]], Coroutine[None, None, int]]) -> int:
-    # All that was imported stays: a full collection that looked at it would stop every stream for tens of ms.
+    # What was imported stays; a collection that looked at it stops all streams for tens of ms.
     gc.freeze()
     try:
         return uvloop.run(command(os.environ))
