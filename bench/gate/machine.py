@@ -18,7 +18,7 @@ def facts() -> dict[str, Any]:
         "processor": _first(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text()),
         "cores": os.cpu_count(),
         "memory_gib": round(_memory() / (1 << 20), 1),
-        "kernel": platform.release(),
+        "kernel": platform.release().split("-")[0],
         "python": platform.python_version(),
         "nginx": _said(r"nginx/(\S+)", "nginx", "-v"),
         "compiler": _said(r"(\d+\.\d+\S*)", "cc", "-dumpfullversion"),

@@ -106,7 +106,7 @@ def _calls(found: Result) -> list[str]:
 def _machine() -> Result:
     return {
         "cpus": os.cpu_count(),
-        "kernel": platform.release(),
+        "kernel": platform.release().split("-")[0],
         "python": platform.python_version(),
         "kubernetes": versions.KUBERNETES,
         "workers": WORKERS,
