@@ -6,8 +6,6 @@ and a queue that are too small for the crowd, and limits that refuse some of it.
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import json
 import os
 import socket
@@ -20,12 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
-from ollamaserve_dev import cache, progress
+from ollamaserve_dev import cache, certificate, progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -151,25 +144,9 @@ def _configure(folder: Path) -> None:
 
 
 def _certify(folder: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    now = dt.datetime.now(dt.UTC)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "soak")])
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=7))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = serialization.PrivateFormat.PKCS8
-    (folder / "tls.crt").write_bytes(certificate.public_bytes(pem))
-    (folder / "tls.key").write_bytes(key.private_bytes(pem, private, serialization.NoEncryption()))
+    chain, key = certificate.pair("soak")
+    (folder / "tls.crt").write_bytes(chain)
+    (folder / "tls.key").write_bytes(key)
 
 
 def _free_port() -> int:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from component.certificates import mount, pair
+from component.certificates import mount
 from component.differential.rig import Rig, opened
 from ollamaserve_dev import tools
+from ollamaserve_dev.certificate import pair
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from component.certificates import mount, pair
+from component.certificates import mount
 from component.gate.rig import TOKEN, Rig, Upstream, open_gate
+from ollamaserve_dev.certificate import pair
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

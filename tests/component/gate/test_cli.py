@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from component.certificates import mount, pair
+from component.certificates import mount
 from component.conftest import MODELS, await_answer, free_port, process
 from component.gate.rig import TOKEN, Metrics, open_gate
+from ollamaserve_dev.certificate import pair
 from ollamaserve_sidecar import reload
 
 PATIENCE = 120

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from component.certificates import common_name, mount, pair, private
+from component.certificates import common_name, mount, private
 from component.gate.conftest import opened
 from component.gate.rig import BEARER, PATIENCE, TOKEN, Client, Rig
+from ollamaserve_dev.certificate import pair
 
 GET = b"GET /api/tags HTTP/1.1\r\nHost: x\r\n" + BEARER + b"\r\n"
 REFUSED = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
