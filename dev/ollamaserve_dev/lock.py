@@ -28,7 +28,9 @@ def compile_locks(folder: Path) -> None:
         subprocess.run(
             [
                 *("uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes"),
-                *("--no-header", "--no-annotate", "--python-version=3.11"),
+                # Extras stay: older pips take `coverage[toml]`, which a plugin asks for, for
+                # another package than a pinned `coverage`, and refuses it for having no pin.
+                *("--no-header", "--no-annotate", "--no-strip-extras", "--python-version=3.11"),
                 *(f"--output-file={folder / name}", *inputs),
             ],
             check=True,
