@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table as Box
 
 from bench.gate import machine, page, rounds, tables
+from bench.gate.peers import start
 from bench.gate.process import LOAD_CORE, BenchError
 from bench.gate.results import FILE, Results
 from ollamaserve_dev import progress
@@ -38,6 +39,7 @@ def main() -> int:
 
 
 def measured(count: int, *, quick: bool) -> Results:
+    start.install()
     os.sched_setaffinity(0, {LOAD_CORE})
     found = Results(machine.facts(), count, rounds.calibrate(), quick)
     rounds.run(found)

@@ -43,6 +43,11 @@ class Peer:
     scrape: Callable[[], None] | None = None
 
 
+def install() -> None:
+    """See that nginx is here; the other peers come with the bench's virtual environment."""
+    debian.need("the bench", "nginx", "libnginx-mod-http-lua")
+
+
 @contextmanager
 def peer(name: str, upstream: int, folder: Path) -> Iterator[Peer]:
     if name == DIRECT:
@@ -70,7 +75,6 @@ def _command(
 
 
 def _nginx(folder: Path, port: int, upstream: int, *, logged: bool) -> list[str | Path]:
-    debian.need("the bench", "nginx", "libnginx-mod-http-lua")
     values = {
         "logged": LOGGED if logged else "",
         "modules": "/usr/lib/nginx/modules",
