@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
 REFUSED = int(pulljob.Exit.CONFIGURATION)
+YOUNG = 10_000
+"""Objects, beyond those that went, before a collection looks at the new ones: Python's is 700."""
 _USAGE = "usage: python -m ollamaserve_sidecar serve|pull|standalone"
 
 
@@ -40,12 +42,17 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _serve(command: Callable[[Mapping[str, str]], Coroutine[None, None, int]]) -> int:
-    # What was imported stays; a collection that looked at it stops all streams for tens of ms.
-    gc.freeze()
+    collect_seldom()
     try:
         return uvloop.run(command(os.environ))
     except (ConfigError, WireError) as error:
         return _refuse(str(error))
+
+
+def collect_seldom() -> None:
+    """A collection stops every stream, and requests leave no cycles: few, and over few objects."""
+    gc.freeze()  # what was imported stays
+    gc.set_threshold(YOUNG)
 
 
 def _pull() -> int:

@@ -7,7 +7,7 @@ request is parsed; what arrives meanwhile waits (`peer`).
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ollamaserve_sidecar import errors, websocket, wire
 from ollamaserve_sidecar.admission import Admitted, Refused
@@ -23,8 +23,6 @@ from ollamaserve_sidecar.tunnel import Tunnel
 from ollamaserve_sidecar.wire import END, BadRequest, Request
 
 if TYPE_CHECKING:
-    import asyncio
-
     from ollamaserve_sidecar.errors import Problem
     from ollamaserve_sidecar.gate import Gate
 
@@ -51,8 +49,8 @@ class Client(Replier):
 
     # Called by the event loop.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
         self._gate.clients.add(self)
         self._stay(KEEP_ALIVE)
         if self._gate.entrance.crowded(len(self._gate.clients)):

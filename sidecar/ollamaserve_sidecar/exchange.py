@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from ollamaserve_sidecar.meter import Meter
+    from ollamaserve_sidecar.sockets import Transport
     from ollamaserve_sidecar.upstream import Connection, Pool
     from ollamaserve_sidecar.wire import Request, Response
 
@@ -28,7 +29,7 @@ _CONTINUE, _SWITCHING, _FINAL, _OK = 100, 101, 200, 200
 class Client(Protocol):
     """What an exchange needs of the connection that its request came on."""
 
-    transport: asyncio.Transport
+    transport: Transport
     full: bool
     lines: bytes
     body_limit: int | None

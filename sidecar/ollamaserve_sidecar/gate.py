@@ -7,13 +7,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import resource
+import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ollamaserve_sidecar import wire
 from ollamaserve_sidecar.client import HEAD_TIMEOUT, Client
 from ollamaserve_sidecar.entrance import Entrance
+from ollamaserve_sidecar.sockets import Listener, Poller
 from ollamaserve_sidecar.status import Door
 from ollamaserve_sidecar.tls import SHUTDOWN_TIMEOUT, Certificate
 from ollamaserve_sidecar.upstream import Pool
@@ -21,7 +24,7 @@ from ollamaserve_sidecar.upstream import Pool
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ollamaserve_sidecar.config import Config
+    from ollamaserve_sidecar.config import Address, Config
     from ollamaserve_sidecar.errors import Problem
     from ollamaserve_sidecar.meter import Meter
     from ollamaserve_sidecar.record import Record
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 BACKLOG = 4096
 SWEEP = 1.0
 FLUSH = 2.0
+_NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 class Drain(Protocol):
@@ -79,7 +83,8 @@ class Gate:
         self._empty = asyncio.Event()
         self.loop: asyncio.AbstractEventLoop
         self._listen = config.listen
-        self._server: asyncio.Server | None = None
+        self._poller: Poller | None = None
+        self._doors: list[Listener | asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
         live.on_change.append(self.recheck)
 
@@ -88,15 +93,24 @@ class Gate:
         wire.check_parser()
         _allow_descriptors()
         self.loop = asyncio.get_running_loop()
-        server = await self.loop.create_server(
-            lambda: Client(self),
-            self._listen.host,
-            self._listen.port,
-            backlog=BACKLOG,
-            **self._tls(),
-        )
-        self._server, self.port = server, server.sockets[0].getsockname()[1]
+        ends = await _bind(self.loop, self._listen)
+        self.port = ends[0].getsockname()[1]
+        self.pool.poller = self._poller = poller = Poller(self.loop)
+        for end in ends:
+            self._doors.append(await self._open(end, poller))
         self._sweep()
+
+    async def _open(self, end: socket.socket, poller: Poller) -> Listener | asyncio.Server:
+        if self.certificate is None:
+            return poller.listen(end, lambda: Client(self))
+        return await self.loop.create_server(
+            cast("Any", lambda: Client(self)),
+            sock=end,
+            backlog=BACKLOG,
+            ssl=self.certificate.context,
+            ssl_handshake_timeout=HEAD_TIMEOUT,
+            ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
+        )
 
     def door(self) -> Door:
         """What `/status` and `/metrics` say of this port."""
@@ -111,8 +125,8 @@ class Gate:
 
     def stop_listening(self) -> None:
         """Refuse new connections and close those that wait for nothing (decision G8)."""
-        if self._server:
-            self._server.close()
+        for door in self._doors:
+            door.close()
         for client in list(self.clients):
             client.close_if_idle()
 
@@ -120,8 +134,8 @@ class Gate:
         """Cut exchanges, but let answers that are written arrive, for FLUSH seconds at most."""
         if self._sweeper:
             self._sweeper.cancel()
-        if self._server:
-            self._server.close()
+        for door in self._doors:
+            door.close()
         for client in list(self.clients):
             client.close()
         self.pool.close()
@@ -132,6 +146,8 @@ class Gate:
                     await self._empty.wait()
         for client in list(self.clients):
             client.transport.abort()
+        if self._poller:
+            self._poller.close()
 
     def recheck(self) -> None:
         for client in list(self.clients):
@@ -142,15 +158,6 @@ class Gate:
         if not self.clients:
             self._empty.set()
 
-    def _tls(self) -> dict[str, Any]:
-        if self.certificate is None:
-            return {}
-        return {
-            "ssl": self.certificate.context,
-            "ssl_handshake_timeout": HEAD_TIMEOUT,
-            "ssl_shutdown_timeout": SHUTDOWN_TIMEOUT,
-        }
-
     def _sweep(self) -> None:
         """One timer for all connections is cheaper than several for each request."""
         now = self.loop.time()
@@ -160,6 +167,27 @@ class Gate:
         if self.certificate:
             self.certificate.check()
         self._sweeper = self.loop.call_later(SWEEP, self._sweep)
+
+
+async def _bind(loop: asyncio.AbstractEventLoop, listen: Address) -> list[socket.socket]:
+    """One listening socket for each address that the host has, of the families that there are."""
+    found = await loop.getaddrinfo(
+        listen.host or None, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    ends: list[socket.socket] = []
+    failed: OSError | None = None
+    for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
+        try:
+            ends.append(socket.create_server(address, family=family, backlog=BACKLOG))
+        except OSError as error:
+            failed = error
+            if error.errno not in _NO_SUCH_FAMILY:
+                break
+    if failed and (not ends or failed.errno not in _NO_SUCH_FAMILY):
+        for end in ends:
+            end.close()
+        raise failed
+    return ends
 
 
 def _allow_descriptors() -> None:

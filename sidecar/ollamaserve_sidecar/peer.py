@@ -6,7 +6,12 @@ lets a client that is still sending read its answer before the reset.
 
 from __future__ import annotations
 
-import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from ollamaserve_sidecar.sockets import Transport
 
 BUFFER_LIMIT = 64 << 10
 KEEP_ALIVE = 75.0
@@ -15,7 +20,7 @@ LINGER = 1.0
 UPLOAD_LINGER = 30.0
 
 
-class Peer(asyncio.Protocol):
+class Peer:
     """Times are in seconds, of the loop's clock. `full` is backpressure of what is written."""
 
     __slots__ = (
@@ -38,7 +43,7 @@ class Peer(asyncio.Protocol):
         self._mark: object = None
         self._lingering = self._paused = self._swallows = False
         self.full = False
-        self.transport: asyncio.Transport
+        self.transport: Transport
 
     def _stay(self, seconds: float) -> None:
         self._deadline = self._loop.time() + seconds

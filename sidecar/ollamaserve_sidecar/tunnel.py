@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from ollamaserve_sidecar.exchange import Client
+    from ollamaserve_sidecar.sockets import Transport
     from ollamaserve_sidecar.upstream import Pool
     from ollamaserve_sidecar.wire import Request, Response
 
@@ -147,7 +148,7 @@ class Tunnel(Exchange):
             super()._release(reusable=reusable)
 
 
-def _keep_watch(transport: asyncio.Transport) -> None:
+def _keep_watch(transport: Transport) -> None:
     """An idle tunnel has no stalled write that would tell that its client has vanished."""
     end = transport.get_extra_info("socket")
     end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -7,14 +7,18 @@ book (decision G2); any other is cut, which is also how Ollama learns that a cli
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, cast
+import socket
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ollamaserve_sidecar.config import Upstream
+    from ollamaserve_sidecar.sockets import Address, Poller, Transport
 
-CONNECT_TIMEOUT = 5.0
+    Place = tuple[int, Address]
+
 PARTING = 5.0
 """Seconds in which the last bytes of a tunnel may still be taken."""
 IDLE_LIMIT = 1024
@@ -34,22 +38,34 @@ class Exchange(Protocol):
     def upstream_drained(self) -> None: ...
 
 
-class Connection(asyncio.Protocol):
+class Connection:
     """One connection. `sink` takes each read while an exchange owns it; `full` is backpressure.
 
     `ended` is told that Ollama's side sends no more, and says whether it may still be sent to.
     """
 
-    __slots__ = ("_held", "_pool", "ended", "exchange", "full", "reused", "sink", "transport")
+    __slots__ = (
+        "_dialled",
+        "_held",
+        "_pool",
+        "ended",
+        "exchange",
+        "full",
+        "reused",
+        "sink",
+        "transport",
+    )
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, dialled: Exchange | None = None) -> None:
+        """`dialled` is who waits for it."""
         self._pool = pool
+        self._dialled: Exchange | None = dialled
         self.exchange: Exchange | None = None
         self.sink: Callable[[bytes], None] = self._unasked
         self.ended: Callable[[], bool] = _not_a_tunnel
         self.full = self._held = False
         self.reused = False
-        self.transport: asyncio.Transport
+        self.transport: Transport
 
     def own(self, exchange: Exchange, sink: Callable[[bytes], None]) -> None:
         self.exchange, self.sink = exchange, sink
@@ -90,9 +106,12 @@ class Connection(asyncio.Protocol):
         self._pool.forget(self)
         self.transport.abort()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
         self._pool.open.add(self)
+        exchange, self._dialled = self._dialled, None
+        if exchange:
+            exchange.connected(self)
 
     def data_received(self, data: bytes) -> None:
         self.sink(data)
@@ -131,9 +150,11 @@ class Pool:
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
+        self._place = _literal(upstream)
         self._idle: list[Connection] = []
         self._dialing: set[asyncio.Task[None]] = set()
         self.open: set[Connection] = set()
+        self.poller: Poller
 
     @property
     def idle(self) -> int:
@@ -150,21 +171,37 @@ class Pool:
 
     def dial(self, exchange: Exchange) -> None:
         """Open a connection; the exchange is told when there is one, or none to be had."""
-        task = asyncio.get_running_loop().create_task(self._dial(exchange))
-        self._dialing.add(task)
-        task.add_done_callback(self._dialing.discard)
-
-    async def _dial(self, exchange: Exchange) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self), self._upstream.host, self._upstream.port
-                )
-        except OSError:  # TimeoutError is one
-            exchange.unreachable()
+        if self._place:
+            self._connect(exchange, [self._place])
         else:
-            exchange.connected(connection)
+            task = asyncio.get_running_loop().create_task(self._find(exchange))
+            self._dialing.add(task)
+            task.add_done_callback(self._dialing.discard)
+
+    async def _find(self, exchange: Exchange) -> None:
+        """Look the name up, each time: the address behind it may change."""
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(
+                self._upstream.host, self._upstream.port, type=socket.SOCK_STREAM
+            )
+        except OSError:
+            found = []
+        self._connect(
+            exchange,
+            [(int(family), cast("Address", address)) for family, _, _, _, address in found],
+        )
+
+    def _connect(self, exchange: Exchange, places: list[Place]) -> None:
+        """Try one place after the other."""
+        if not places:
+            exchange.unreachable()
+            return
+        (family, address), others = places[0], places[1:]
+
+        def failed() -> None:
+            self._connect(exchange, others)
+
+        self.poller.connect(family, address, Connection(self, exchange), failed)
 
     def keep(self, connection: Connection) -> None:
         if len(self._idle) < IDLE_LIMIT and not connection.transport.is_closing():
@@ -181,3 +218,13 @@ class Pool:
             task.cancel()
         for connection in self.open:
             connection.transport.abort()
+
+
+def _literal(upstream: Upstream) -> Place | None:
+    """Where Ollama is, if that needs no name to be looked up."""
+    try:
+        version = ip_address(upstream.host).version
+    except ValueError:
+        return None
+    family = socket.AF_INET if version == 4 else socket.AF_INET6  # noqa: PLR2004 IPv4
+    return family, (upstream.host, upstream.port)

@@ -6,7 +6,6 @@ Run by itself: `variants.py bare|asyncio`, configured by the environment as the 
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from ollamaserve_sidecar import config, reload, serve
+from ollamaserve_sidecar.__main__ import collect_seldom
 from ollamaserve_sidecar.gate import Gate
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ async def bare() -> None:
 
 
 if __name__ == "__main__":
-    gc.freeze()  # as in ollamaserve_sidecar.__main__
+    collect_seldom()
     if sys.argv[1] == "bare":
         uvloop.run(bare())
     else:

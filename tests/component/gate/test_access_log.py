@@ -302,7 +302,7 @@ async def test_no_ollama(gate: Configured) -> None:
     probe = socket.create_server(("127.0.0.1", 0))
     free = probe.getsockname()[1]
     probe.close()
-    gate.rig.gate.pool._upstream = type(gate.rig.gate.pool._upstream)("127.0.0.1", free)
+    gate.rig.gate.pool._place = (socket.AF_INET, ("127.0.0.1", free))
     await ask(gate, post("ada"), "POST")
 
     await ended(gate, "upstream_failed", 503, "connect")

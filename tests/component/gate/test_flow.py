@@ -242,7 +242,7 @@ async def test_close_after_a_failed_start(rig: Rig) -> None:
     }
     parsed = config.load(environ)
     second = Gate(parsed, reload.Live(parsed), rig.drain, rig.metrics)
-    with pytest.raises(OSError, match="address already in use"):
+    with pytest.raises(OSError, match="Address already in use"):
         await second.start()
 
     await second.close()

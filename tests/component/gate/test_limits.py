@@ -4,12 +4,13 @@ import asyncio
 import json
 import random
 import resource
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from component.gate.configured import EMPTY, Configured, bearer, configured, get, post
-from component.gate.rig import Client
+from component.gate.rig import Client, Connection
 from ollamaserve_sidecar import peer
 
 ONE = {"concurrentRequests": 1, "queue": 2}
@@ -163,9 +164,21 @@ async def test_slots_never_leak(tmp_path: Path) -> None:
         await gate.balanced()
         upstream.cancel()
 
-        client, server = await gate.begun("ada")
+        gate.rig.gate.pool.close()
+        client = await gate.rig.connect()
+        await client.send(post("ada").replace(b"Host:", b"X-Request-Id: newest\r\nHost:"))
+        server = await newest(gate)
         await server.send(EMPTY)
         assert (await client.answer("POST")).status == 200
+
+
+async def newest(gate: Configured) -> Connection:
+    """The connection that the request called `newest` came on; others may lie before it."""
+    while True:
+        server = await gate.rig.upstream.accept()
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            if b"X-Request-Id: newest" in await server.until(b"\r\n\r\n{}"):
+                return server
 
 
 async def misbehave(gate: Configured, chance: random.Random) -> None:

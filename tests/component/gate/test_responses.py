@@ -1,6 +1,7 @@
 """What the gate makes of Ollama's answers (decision G2), byte by byte."""
 
 import asyncio
+import socket
 
 import pytest
 
@@ -200,8 +201,7 @@ async def test_no_valid_answer_is_a_502(rig: Rig, message: bytes) -> None:
 
 async def test_a_refused_connection_is_a_503(rig: Rig) -> None:
     """P20: while nothing listens at GATE_UPSTREAM, the answer is a 503 with Retry-After."""
-    rig.gate.pool.close()
-    rig.gate.pool = type(rig.gate.pool)(type(rig.live._source.upstream)("127.0.0.1", 1))
+    rig.gate.pool._place = (socket.AF_INET, ("127.0.0.1", 1))
     client = await rig.connect()
     answer = await client.ask(GET)
 
