@@ -101,16 +101,22 @@ def _presented(request: Request) -> bytes | Problem:
     """The one value that was presented, whichever header it came in (decision G9)."""
     bearers = request.fields.values(b"authorization")
     keys = request.fields.values(b"x-api-key")
-    if not bearers and not keys:
-        return MISSING
     if len(bearers) > 1 or len(keys) > 1:
         return AMBIGUOUS
-    found = [_BEARER.fullmatch(value) for value in bearers]
-    found += [_API_KEY.fullmatch(value) for value in keys]
-    values = {match[1] for match in found if match}
-    if not all(found):
+    if not keys:
+        return _only(_BEARER, bearers[0]) if bearers else MISSING
+    key = _only(_API_KEY, keys[0])
+    if not bearers:
+        return key
+    bearer = _only(_BEARER, bearers[0])
+    if isinstance(key, Problem) or isinstance(bearer, Problem):
         return MALFORMED
-    return values.pop() if len(values) == 1 else AMBIGUOUS
+    return key if key == bearer else AMBIGUOUS
+
+
+def _only(form: re.Pattern[bytes], value: bytes) -> bytes | Problem:
+    match = form.fullmatch(value)
+    return match[1] if match else MALFORMED
 
 
 def is_preflight(request: Request) -> bool:

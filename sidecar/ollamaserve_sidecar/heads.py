@@ -28,7 +28,7 @@ def request_head(request: Request, authority: bytes) -> bytes:
         case Framing.COUNTED:
             framing = b"Content-Length: %d\r\n" % request.length
         case _:
-            framing = b"Content-Length: 0\r\n" if request.fields.values(b"content-length") else b""
+            framing = b"Content-Length: 0\r\n" if b"content-length" in request.fields.taken else b""
     return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b\r\n" % (
         request.method.encode(),
         request.target.encode(),

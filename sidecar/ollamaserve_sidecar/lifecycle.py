@@ -35,17 +35,15 @@ class Drain:
         self.in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self.draining = False
         self._begun = asyncio.Event()
         self._finished = asyncio.Event()
         self._answered = asyncio.Event()
 
-    @property
-    def draining(self) -> bool:
-        return self._begun.is_set()
-
     def entered(self) -> None:
+        if not self.in_flight:
+            self._idle.clear()
         self.in_flight += 1
-        self._idle.clear()
 
     def left(self) -> None:
         self.in_flight -= 1
@@ -54,6 +52,7 @@ class Drain:
 
     async def run(self, shut: Callable[[], None]) -> bool:
         """Drain, and call `shut` after the grace; whether everything ended within the time."""
+        self.draining = True
         self._begun.set()
         await asyncio.sleep(self._grace)
         shut()

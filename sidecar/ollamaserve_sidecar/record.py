@@ -82,8 +82,8 @@ class Record:
         """Note the request; the header line that says its id, to both sides."""
         self.method = request.method
         self.path = request.target.partition("?")[0]
-        given = request.fields.values(b"x-request-id")
-        if len(given) == 1 and _ID.fullmatch(given[0]):
+        given = request.fields.taken.get(b"x-request-id")
+        if given and len(given) == 1 and _ID.fullmatch(given[0]):
             self.id = given[0].decode()
         return self.header()
 

@@ -133,6 +133,10 @@ class Poller:
             del self._entries[fd]
             self._epoll.unregister(fd)
 
+    def forget(self, fd: int) -> None:
+        """The descriptor is about to be closed, which ends its watch as well."""
+        del self._entries[fd]
+
     def postpone(self, written: Socket) -> None:
         self._written.append(written)
 
@@ -330,8 +334,9 @@ class Socket:
     def _over(self, error: OSError | None) -> None:
         """The connection is no more: the endpoint learns it in the event loop's next round."""
         self._closing, self._reading, self._out = True, False, b""
-        self._watch()
-        self._fd = -1
+        if self._mask:
+            self._poller.forget(self._fd)
+        self._mask, self._fd = 0, -1
         self._end.close()
         endpoint, self._endpoint = self._endpoint, _GONE  # which refers to this: no cycle is left
         self._poller.loop.call_soon(endpoint.connection_lost, error)

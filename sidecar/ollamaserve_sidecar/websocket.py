@@ -51,8 +51,8 @@ def granted(response: Response, accept: bytes) -> bool:
 
 
 def _switches(fields: Sorted) -> bool:
-    protocols = fields.values(b"upgrade")
-    if [value.lower() for value in protocols] != [b"websocket"]:
+    protocols = fields.taken.get(b"upgrade")
+    if not protocols or [value.lower() for value in protocols] != [b"websocket"]:
         return False
     listed = b",".join(fields.values(b"connection")).lower().split(b",")
     return b"upgrade" in [name.strip() for name in listed]

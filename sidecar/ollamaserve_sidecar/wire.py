@@ -166,8 +166,8 @@ class Request:
         self.fields = Sorted(message.raw_headers, REQUEST_TAKEN)
         self.http10 = message.version < (1, 1)
         self.close = message.should_close or self.http10
-        self.expects = bool(self.fields.values(b"expect")) and not self.http10
-        self.length = _length(self.fields)
+        self.expects = b"expect" in self.fields.taken and not self.http10
+        self.length = _length(self.fields.taken.get(b"content-length"))
         self.chunks: Chunks | None = None
         if message.chunked:
             self.chunks = Chunks(parser, body, b"" if message.should_close else _REQUEST_PROBE)
@@ -182,14 +182,15 @@ class Request:
 
     def problem(self) -> BadRequest | None:
         """What llhttp accepts and a proxy must not (reference: RFC 9112, 3.2, 6.1 and 6.3)."""
-        coding = self.fields.values(b"transfer-encoding")
+        taken = self.fields.taken
+        coding = taken.get(b"transfer-encoding")
         if not self.target.startswith("/"):
             return BadRequest(400, "the request target must begin with /")
         if coding and self.http10:
             return BadRequest(400, "Transfer-Encoding needs HTTP/1.1")
         if coding and (len(coding) > 1 or coding[0].lower() != b"chunked" or not self.chunks):
             return BadRequest(501, "the only Transfer-Encoding that is understood is chunked")
-        expect = self.fields.values(b"expect")
+        expect = taken.get(b"expect")
         if expect and [value.lower() for value in expect] != [b"100-continue"]:
             return BadRequest(417, "the only Expect that is understood is 100-continue")
         return None
@@ -204,10 +205,12 @@ class Response:
         self.status = message.code
         self.reason = message.reason.encode("utf-8", "surrogateescape")
         self.fields = Sorted(message.raw_headers, RESPONSE_TAKEN)
-        coding = self.fields.values(b"transfer-encoding")
+        taken = self.fields.taken
+        coding = taken.get(b"transfer-encoding")
         if coding and [value.lower() for value in coding] != [b"chunked"]:
             raise WireError("the response has a Transfer-Encoding other than chunked")
-        self.length = _length(self.fields) if self.fields.values(b"content-length") else None
+        lengths = taken.get(b"content-length")
+        self.length = _length(lengths) if lengths else None
         self.chunks: Chunks | None = None
         self.reusable = not message.should_close
         if bodiless or self.status in _BODILESS:
@@ -222,8 +225,7 @@ class Response:
             self.framing = Framing.CLOSE
 
 
-def _length(fields: Sorted) -> int:
-    values = fields.values(b"content-length")
+def _length(values: list[bytes] | None) -> int:
     return int(values[0]) if values else 0
 
 

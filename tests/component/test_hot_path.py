@@ -20,7 +20,7 @@ from ollamaserve_sidecar.ledger import Ledger
 from ollamaserve_sidecar.lifecycle import Drain
 from ollamaserve_sidecar.upstream import Connection
 
-ALLOWED = {"a small request": 207.0, "a refusal": 135.0, "a token": 17.4}
+ALLOWED = {"a small request": 185.0, "a refusal": 121.0, "a token": 17.4}
 SLACK = 1.02
 
 TOKEN = "a-token-of-the-tests"
