@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bench.gate.peers import litellm_proxy
+
 PACKAGES = ("aiohttp", "uvloop", "prometheus-client")
 
 
@@ -23,6 +25,7 @@ def facts() -> dict[str, Any]:
         "nginx": _said(r"nginx/(\S+)", "nginx", "-v"),
         "compiler": _said(r"(\d+\.\d+\S*)", "cc", "-dumpfullversion"),
         **{package: version(package) for package in PACKAGES},
+        "litellm": litellm_proxy.release(),
     }
 
 

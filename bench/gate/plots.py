@@ -31,7 +31,13 @@ PICTURES = {
         ("bodies", "cpu_s_per_gb", "200 x 20 MB up: CPU s per GB"),
     ],
 }
-COLOURS = {"gate": "#2f6f4f", "ngin": "#8a8a8a", "aioh": "#b58b3b", "dire": "#c8c8c8"}
+COLOURS = {
+    "gate": "#2f6f4f",
+    "ngin": "#8a8a8a",
+    "aioh": "#b58b3b",
+    "dire": "#c8c8c8",
+    "lite": "#7a5b8b",
+}
 
 
 def draw(found: Results) -> None:

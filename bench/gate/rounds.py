@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from statistics import median
 from typing import TYPE_CHECKING
+
+from rich.markup import escape
 
 from bench.gate import load
 from bench.gate.peers import names
@@ -17,6 +19,7 @@ from bench.gate.rows import rows
 from ollamaserve_dev import cache, progress
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from bench.gate.load import Measurement, Number, Upstream
@@ -59,13 +62,31 @@ def run(results: Results) -> None:
         for number in range(results.rounds):
             with progress.step(f"round {number + 1} of {results.rounds}: start and idle memory"):
                 _starts(results, upstream, folder / f"starts-{number}")
-        peers = {
-            name: running.enter_context(peer(name, upstream.port, folder)) for name in names.TITLES
-        }
+        peers: dict[str, Peer] = {}
+        for name in names.TITLES:
+            with _optional(results, plan, name):
+                peers[name] = running.enter_context(peer(name, upstream.port, folder))
         time.sleep(SETTLED)
+        for each in peers.values():
+            each.rest()
         for number in range(results.rounds):
             with progress.step(f"round {number + 1} of {results.rounds}"):
                 _round(results, plan, peers, upstream, number)
+
+
+@contextmanager
+def _optional(results: Results, plan: list[Row], name: str) -> Iterator[None]:
+    """LiteLLM has many packages, and not every machine gets at them: the rest goes on without."""
+    try:
+        yield
+    except (BenchError, progress.SetupError) as error:
+        if name != names.LITELLM:
+            raise
+        progress.console.print(f"    [red]void[/] all of {name}: {escape(str(error))}")
+        why = "doesn't start" if isinstance(error, BenchError) else "could not be installed"
+        for row in plan:
+            if name in row.peers:
+                results.refuse(row.name, name, f"{names.TITLES[name]} {why}")
 
 
 def _round(
@@ -74,6 +95,8 @@ def _round(
     for row in plan:
         turn = number % len(row.peers)
         for name in row.peers[turn:] + row.peers[:turn]:
+            if name not in peers:
+                continue
             try:
                 results.add(row.name, name, _measured(row, peers[name], upstream))
             except BenchError as wrong:
@@ -82,7 +105,8 @@ def _round(
 
 
 def _measured(row: Row, peer: Peer, upstream: Upstream) -> dict[str, float]:
-    found = [_once(row, peer, upstream) for _ in range(row.times)]
+    with peer.awake():
+        found = [_once(row, peer, upstream) for _ in range(row.times)]
     return {name: median(each[name] for each in found) for name in found[0]}
 
 

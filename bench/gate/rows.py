@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     Load = dict[str, Number | str]
     Numbers = dict[str, float]
 
-ALL = tuple(names.TITLES)
+ALL = tuple(name for name in names.TITLES if name != names.LITELLM)
 PROXIES = ALL[1:]
 PAIRS = (names.NGINX, names.NGINX_LOGGED, names.GATE_BARE, names.GATE)
 PACED = (names.DIRECT, names.NGINX_LOGGED, names.PLAIN, names.GATE)
+OPENAI = (*PACED, names.LITELLM)
 BULK = (names.DIRECT, names.NGINX, names.PLAIN, names.GATE)
 MICRO, MILLI, GIGA = 1e6, 1e3, 1e9
 STREAMS = 1000
 CHAT: Load = {"method": "POST", "target": "/api/chat", "mode": "stream"}
+COMPLETION: Load = {"method": "POST", "target": "/v1/chat/completions", "mode": "deltas"}
 BLOB = "/api/blobs/sha256:" + "0" * 64
 DELTAS, PACE = 64, 20_000
 
@@ -76,6 +78,10 @@ def _gaps(found: Measurement) -> Numbers:
     }
 
 
+def _tokens(found: Measurement) -> Numbers:
+    return _gaps(found) | {"cpu_us": found.cpu / found.answer["lines"] * MICRO}
+
+
 def _bulk(found: Measurement) -> Numbers:
     gigabytes = found.answer["bytes"] / GIGA
     return {
@@ -125,6 +131,7 @@ def _latencies(samples: int) -> list[Row]:
         Row("burst", f"{STREAMS:,} requests at once", burst, ALL, _first, times=3),
         Row("first", "one stream, first delta", one, PACED, _first),
         *(_paced(streams) for streams in (1, 64, 256, 512, 1000)),
+        *(_openai(streams) for streams in (1, 8)),
     ]
 
 
@@ -132,6 +139,14 @@ def _paced(streams: int) -> Row:
     load = CHAT | _streams(streams, DELTAS, PACE) | {"rate": streams * MICRO / PACE}
     title = f"{streams:,} streams of {DELTAS} deltas at {PACE // 1000} ms"
     return Row(f"paced-{streams}", title, load, PACED, _gaps, scraped=True)
+
+
+def _openai(streams: int) -> Row:
+    """Three times: LiteLLM goes on importing with the first request, which then doesn't count."""
+    load = COMPLETION | _streams(streams, DELTAS, PACE) | {"rate": streams * MICRO / PACE}
+    plural = "" if streams == 1 else "s"
+    title = f"{streams} OpenAI stream{plural} of {DELTAS} deltas at {PACE // 1000} ms"
+    return Row(f"openai-{streams}", title, load, OPENAI, _tokens, times=3)
 
 
 def _transfers(share: float) -> list[Row]:

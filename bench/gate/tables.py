@@ -34,6 +34,17 @@ SHOWN = {
         }
         for n in (1, 64, 256, 512, 1000)
     },
+    **{
+        f"openai-{n}": {
+            "p50_ms": "TTFT p50 ms",
+            "p99_ms": "TTFT p99 ms",
+            "gap_p50_ms": "gap p50 ms",
+            "gap_p99_ms": "gap p99 ms",
+            "stall_share": "stall rate",
+            "cpu_us": "CPU us per token",
+        }
+        for n in (1, 8)
+    },
     "download": {"cpu_s_per_gb": "CPU s per GB", "gb_per_second": "GB per second"},
     "upload": {"cpu_s_per_gb": "CPU s per GB", "gb_per_second": "GB per second"},
     "bodies": {
@@ -85,7 +96,8 @@ def number(value: float) -> str:
 def medians(results: Results) -> Iterator[tuple[str, Table]]:
     """Each row's title with a table: one line for each peer."""
     for row, shown in SHOWN.items():
-        peers = results.figures.get(row, {})
+        # A peer that could not be measured at all is told of too.
+        peers = results.figures.get(row, {}) | results.void.get(row, {})
         title = OWN_TITLES.get(row) or results.titles.get(row, row)
         lines = [_medians(results, row, peer, list(shown)) for peer in peers]
         if lines:

@@ -19,6 +19,7 @@ LOCKS = {
         "--group=test",
     ],
     "bench.txt": ["sidecar/pyproject.toml", "dev/pyproject.toml", "--group=bench"],
+    "litellm.txt": ["--group=litellm"],
 }
 
 

@@ -1,4 +1,5 @@
-// load: sends planned requests at planned times, checks every byte of every answer, and times them.
+// load: sends planned requests at planned times, checks every byte of every answer (of DELTAS every
+// word), and times them.
 //
 // Open loop: request k is due at k / rate after the start, whether or not the ones before it have
 // been answered; times run from then. Rate 0: as soon as a connection is free. Prints one JSON object.
@@ -16,15 +17,18 @@
 #include <unistd.h>
 
 #define HEAD_MOST 16384
+#define EVENT_MOST 2048 // of an event's line: a proxy may write more into it than was sent
 #define PATIENCE 60000000000ull // without any answer: give up
 
 struct conn {
     int fd, busy, answered, status, closing;
     uint32_t seed;
     uint64_t due, last, sent, got;
-    size_t len;
+    size_t len, event_len;
+    uint32_t words;
+    int ended; // [DONE] was seen
     struct body body;
-    char head[HEAD_MOST + 1], line[LINE];
+    char head[HEAD_MOST + 1], line[LINE], event[EVENT_MOST + 1];
 };
 struct samples {
     double *values;
@@ -151,7 +155,7 @@ static void send_request(struct conn *c, uint64_t due) {
     int len = sprintf(out, form, ask.method, ask.target, ask.token, plan, type, asks ? question : "");
     c->due = due, c->last = 0, c->busy = 1;
     c->answered = c->closing = c->status = 0;
-    c->len = c->got = 0;
+    c->len = c->got = c->event_len = c->words = c->ended = 0;
     if (c->fd < 0)
         dial(c);
     sample(&lateness, (now() - due) / 1e9);
@@ -163,6 +167,14 @@ static void send_request(struct conn *c, uint64_t due) {
     send_body(c);
 }
 
+// A line or a word is complete.
+static void count(struct conn *c) {
+    uint64_t at = now();
+    if (c->last)
+        sample(&gaps, (at - c->last) / 1e9);
+    c->last = at, lines++;
+}
+
 static void check_line(struct conn *c, const char *data, size_t len) {
     while (len) {
         size_t at = c->got % LINE, some = len < LINE - at ? len : LINE - at;
@@ -171,12 +183,57 @@ static void check_line(struct conn *c, const char *data, size_t len) {
         if (memcmp(data, c->line + at, some))
             fault(c, "a line isn't the one that was sent");
         c->got += some, data += some, len -= some;
-        if (c->got % LINE == 0) {
-            uint64_t at = now();
-            if (c->last)
-                sample(&gaps, (at - c->last) / 1e9);
-            c->last = at, lines++;
+        if (c->got % LINE == 0)
+            count(c);
+    }
+}
+
+static const char *unspaced(const char *at) {
+    return at + strspn(at, " \t");
+}
+
+// `text`, after a quote, has to be the next word and another quote.
+static void check_word(struct conn *c, const char *text) {
+    char next[WORD + 1];
+    word(c->seed, c->words, next);
+    next[WORD] = '"';
+    if (c->ended || strncmp(text, next, sizeof next))
+        fault(c, "a token isn't the one that was sent");
+    if (!c->words++)
+        sample(&first_byte, (now() - c->due) / 1e9);
+    count(c);
+}
+
+// Whatever else the JSON says, and however it is spelled, each content that isn't empty is a word.
+static void check_event(struct conn *c) {
+    static const char name[] = "\"content\"";
+    if (strncmp(c->event, "data:", 5))
+        return;
+    const char *at = unspaced(c->event + 5);
+    if (!strncmp(at, "[DONE]", 6))
+        c->ended = 1;
+    while ((at = strstr(at, name))) {
+        at = unspaced(at + sizeof name - 1);
+        if (*at != ':')
+            continue;
+        at = unspaced(at + 1);
+        if (at[0] == '"' && at[1] != '"')
+            check_word(c, at + 1);
+    }
+}
+
+// An event's JSON stands in one line, wherever reads and chunks were cut.
+static void check_deltas(struct conn *c, const char *data, size_t len) {
+    c->got += len;
+    for (size_t i = 0; i < len; i++) {
+        if (data[i] != '\n' && c->event_len < EVENT_MOST) {
+            c->event[c->event_len++] = data[i];
+            continue;
         }
+        if (data[i] != '\n')
+            fault(c, "an event is too long");
+        c->event[c->event_len] = 0, c->event_len = 0;
+        check_event(c);
     }
 }
 
@@ -196,6 +253,8 @@ static void check(void *context, const char *data, size_t len) {
         check_refusal(c, data, len);
     } else if (ask.plan.mode == STREAM) {
         check_line(c, data, len);
+    } else if (ask.plan.mode == DELTAS) {
+        check_deltas(c, data, len);
     } else {
         if (c->got + len > ask.plan.size || memcmp(data, content(c->seed, c->got), len))
             fault(c, "a body isn't the one that was sent");
@@ -203,14 +262,16 @@ static void check(void *context, const char *data, size_t len) {
     }
 }
 
-static uint64_t expected(void) {
-    return ask.plan.mode == STREAM ? (uint64_t)ask.plan.chunks * LINE : ask.plan.size;
+static int complete(struct conn *c) {
+    if (ask.plan.mode == DELTAS)
+        return c->ended && c->words == ask.plan.chunks;
+    return c->got == (ask.plan.mode == STREAM ? (uint64_t)ask.plan.chunks * LINE : ask.plan.size);
 }
 
 static void finish(struct conn *c) {
     if (c->status != ask.status)
         fault(c, "another status than expected");
-    else if (c->status == 200 && ask.plan.mode != SINK && c->got != expected())
+    else if (c->status == 200 && ask.plan.mode != SINK && !complete(c))
         fault(c, "another length than expected");
     else if ((c->status != 200 || ask.plan.mode == SINK) && reference && c->last != reference)
         fault(c, "answers that should be equal differ");
@@ -237,7 +298,8 @@ static void take_head(struct conn *c, size_t len) {
     const char *connection = header(c->head, "connection");
     c->answered = 1, c->status = atoi(c->head + 9);
     c->closing = connection && !strncasecmp(connection, "close", 5);
-    sample(&first_byte, (now() - c->due) / 1e9);
+    if (ask.plan.mode != DELTAS) // a proxy may send its head before it has a token
+        sample(&first_byte, (now() - c->due) / 1e9);
     body_begin(&c->body, c->head);
     take(c, c->head + end, c->len - end);
 }
@@ -304,7 +366,12 @@ static void connections(void) {
 }
 
 static enum mode mode(const char *name) {
-    return !strcmp(name, "sink") ? SINK : !strcmp(name, "sized") ? SIZED : STREAM;
+    static const char *names[] = {"stream", "sized", "sink", "deltas"};
+    for (int i = STREAM; i < UNPLANNED; i++)
+        if (!strcmp(name, names[i]))
+            return i;
+    fprintf(stderr, "load: unknown mode %s\n", name);
+    exit(2);
 }
 
 static void options(int argc, char **argv) {

@@ -69,23 +69,42 @@ static void plan_turn(struct conn *c, uint64_t due) {
 }
 
 static int chunk(struct conn *c, char *out) {
-    int len = sprintf(out, "%x\r\n", LINE);
-    line(c->plan.seed, c->lines++, out + len);
-    memcpy(out + len + LINE, "\r\n", 2);
+    char text[DELTA_MOST];
+    int size = LINE;
+    if (c->plan.mode == DELTAS)
+        size = delta(c->plan.seed, c->lines++, text);
+    else
+        line(c->plan.seed, c->lines++, text);
+    int len = sprintf(out, "%x\r\n", size);
+    memcpy(out + len, text, size);
+    memcpy(out + len + size, "\r\n", 2);
     written++;
-    return len + LINE + 2;
+    return len + size + 2;
+}
+
+static void end_deltas(struct conn *c) {
+    static const char stop[] = "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\","
+                               "\"created\":1,\"model\":\"llama2:7b\",\"choices\":[{\"index\":0,"
+                               "\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    static const char done[] = "e\r\ndata: [DONE]\n\n\r\n";
+    char out[DELTA_MOST];
+    write_all(c, out, sprintf(out, "%zx\r\n%s\r\n", sizeof stop - 1, stop));
+    write_all(c, done, sizeof done - 1);
 }
 
 static void end_stream(struct conn *c) {
+    if (c->plan.mode == DELTAS)
+        end_deltas(c);
     write_all(c, "0\r\n\r\n", 5); // by itself, as net/http does it
     c->reading = 0;
 }
 
 static void begin_stream(struct conn *c) {
     char out[1024];
-    int len = sprintf(out, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
+    int len = sprintf(out, "HTTP/1.1 200 OK\r\nContent-Type: %s\r\n"
                            "Date: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
-                           "Transfer-Encoding: chunked\r\n\r\n");
+                           "Transfer-Encoding: chunked\r\n\r\n",
+                      c->plan.mode == DELTAS ? "text/event-stream" : "application/x-ndjson");
     c->lines = 0;
     write_all(c, out, len + chunk(c, out + len));
     if (c->plan.chunks > 1)
@@ -98,7 +117,7 @@ static void take_turn(void) {
     struct turn t = turns[first++ % MOST];
     if (t.life != t.conn->life)
         return;
-    char out[LINE + 16];
+    char out[DELTA_MOST + 16];
     uint64_t late = now() - t.due;
     late_sum += late;
     if (late > late_most)
@@ -157,7 +176,7 @@ static void own_answer(struct conn *c) {
 
 static void respond(struct conn *c) {
     char out[64];
-    if (c->plan.mode == STREAM) {
+    if (c->plan.mode == STREAM || c->plan.mode == DELTAS) {
         begin_stream(c);
     } else if (c->plan.mode == SIZED) {
         begin_sized(c);
@@ -178,7 +197,7 @@ static void check(void *context, const char *data, size_t len) {
 
 static void take(struct conn *c, const char *data, size_t len) {
     body_take(&c->body, data, len, check, c);
-    if (c->body.done && c->plan.mode <= SINK)
+    if (c->body.done && c->plan.mode < UNPLANNED)
         respond(c);
     else if (c->body.done)
         own_answer(c);
@@ -195,7 +214,7 @@ static void take_head(struct conn *c) {
     if (!end)
         return;
     if (!plan_read(c->head, &c->plan))
-        c->plan = (struct plan){.mode = SINK + 1};
+        c->plan = (struct plan){.mode = UNPLANNED};
     body_begin(&c->body, c->head);
     c->received = c->bad = 0, c->reading = 1;
     size_t rest = c->len - end;

@@ -42,11 +42,22 @@ const char *content(uint32_t seed, uint64_t at) {
     return pattern + (at + seed * 257u) % PERIOD;
 }
 
+void word(uint32_t seed, uint32_t number, char out[WORD]) {
+    for (int i = 7; i >= 0; i--, seed >>= 4, number >>= 4)
+        out[i] = hex[seed & 15], out[i + 8] = hex[number & 15];
+}
+
 void line(uint32_t seed, uint32_t number, char out[LINE]) {
     memcpy(out, template, LINE);
-    char *at = out + sizeof form - 1;
-    for (int i = 7; i >= 0; i--, seed >>= 4, number >>= 4)
-        at[i] = hex[seed & 15], at[i + 8] = hex[number & 15];
+    word(seed, number, out + sizeof form - 1);
+}
+
+int delta(uint32_t seed, uint32_t number, char out[DELTA_MOST]) {
+    char token[WORD];
+    word(seed, number, token);
+    return sprintf(out, "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\","
+                        "\"created\":1,\"model\":\"llama2:7b\",\"choices\":[{\"index\":0,\"delta\":"
+                        "{\"content\":\"%.*s\"},\"finish_reason\":null}]}\n\n", WORD, token);
 }
 
 int plan_write(const struct plan *p, char *out) {

@@ -1,5 +1,6 @@
 // What upstream and load generator agree on: the plan in a request's X-Bench header, and so which
-// bytes a body has. Whoever receives a body compares every byte, which is stricter than a hash.
+// bytes a body has. Whoever receives a body compares every byte, which is stricter than a hash; of
+// DELTAS every word, for a peer may spell the JSON around it anew.
 #ifndef WIRE_H
 #define WIRE_H
 
@@ -7,10 +8,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum mode { STREAM, SIZED, SINK };
+enum mode { STREAM, SIZED, SINK, DELTAS, UNPLANNED };
 
 // How one request is to be answered: `chunks` lines, `pace` microseconds apart, or `size` bytes. A
-// SINK reads a body of `size` bytes and tells how many it got. `seed` makes bodies differ.
+// SINK reads a body of `size` bytes and tells how many it got. DELTAS are `chunks` server-sent
+// events as OpenAI writes them, then one that says "stop", and [DONE]. `seed` makes bodies differ.
 struct plan {
     enum mode mode;
     uint32_t seed, chunks, pace;
@@ -19,13 +21,17 @@ struct plan {
 
 #define PLAN_MOST 96
 #define LINE 144 // bytes of a line: about what Ollama writes for each token
+#define WORD 16  // characters of a token, another one for each seed and number
+#define DELTA_MOST 512
 #define BLOCK (1 << 18)
 
 int plan_write(const struct plan *plan, char *out); // without a line end; its length
 int plan_read(const char *head, struct plan *plan); // 1 if the head has a plan
 
 const char *content(uint32_t seed, uint64_t at); // of SIZED and SINK; BLOCK bytes from `at` on
+void word(uint32_t seed, uint32_t number, char out[WORD]);
 void line(uint32_t seed, uint32_t number, char out[LINE]);
+int delta(uint32_t seed, uint32_t number, char out[DELTA_MOST]); // an event with a word; its length
 
 // A message's body in whichever framing. `part` is given what it decodes to.
 struct body {

@@ -2,6 +2,7 @@
 
 DIRECT, NGINX, NGINX_LOGGED, PLAIN = "direct", "nginx", "nginx-logged", "aiohttp"
 GATE_BARE, GATE, GATE_ASYNCIO = "gate-bare", "gate", "gate-asyncio"
+LITELLM = "litellm"
 IMPORT = "import-aiohttp"
 TITLES = {
     DIRECT: "nothing between",
@@ -11,4 +12,5 @@ TITLES = {
     GATE_BARE: "gate, authentication and policy only",
     GATE: "gate, everything on",
     GATE_ASYNCIO: "gate, everything on, without uvloop",
+    LITELLM: "LiteLLM proxy",
 }

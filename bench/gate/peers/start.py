@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 from bench.gate.load import TOKEN
-from bench.gate.peers.names import DIRECT, GATE, GATE_ASYNCIO, NGINX, NGINX_LOGGED, PLAIN
+from bench.gate.peers import litellm_proxy
+from bench.gate.peers.names import DIRECT, GATE, GATE_ASYNCIO, LITELLM, NGINX, NGINX_LOGGED, PLAIN
 from bench.gate.process import Process, free_port, running
 from ollamaserve_dev import cache, debian
 
@@ -26,6 +28,7 @@ LOGGED = """
             counters:incr(ngx.var.request_method .. ngx.var.uri .. ngx.status, 1, 0)
         }
 """
+WAKING = 0.5
 # More than any row has under way at once: no peer is to queue or refuse. Blobs need `manage`.
 GATE_CONFIG = {
     "tokens": {"AUTH_TOKEN": {"access": "manage"}},
@@ -35,16 +38,35 @@ GATE_CONFIG = {
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A proxy that listens; `process` is None where nothing is between. `scrape` is its metrics."""
+    """A proxy that listens; `process` is None where nothing is between. `scrape` is its metrics.
+
+    One that `rests` does something even when nobody asks it, on the core of all: it is stopped
+    while others are measured.
+    """
 
     name: str
     port: int
     process: Process | None = None
     scrape: Callable[[], None] | None = None
+    rests: bool = False
+
+    def rest(self) -> None:
+        if self.rests and self.process:
+            self.process.rest()
+
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        if self.rests and self.process:
+            self.process.wake()
+            time.sleep(WAKING)
+        try:
+            yield
+        finally:
+            self.rest()
 
 
 def install() -> None:
-    """See that nginx is here; the other peers come with the bench's virtual environment."""
+    """See that nginx is here; LiteLLM is made when it's started, the others are of the bench."""
     debian.need("the bench", "nginx", "libnginx-mod-http-lua")
 
 
@@ -58,7 +80,7 @@ def peer(name: str, upstream: int, folder: Path) -> Iterator[Peer]:
     command, environ = _command(name, own, port, upstream, status)
     with running(command, port, environ, own / "log") as process:
         scrape = _scraper(status) if name in (GATE, GATE_ASYNCIO) else None
-        yield Peer(name, port, process, scrape)
+        yield Peer(name, port, process, scrape, rests=name == LITELLM)
 
 
 def _command(
@@ -68,6 +90,8 @@ def _command(
         return _nginx(folder, port, upstream, logged=name == NGINX_LOGGED), {}
     if name == PLAIN:
         return [sys.executable, HERE / "plain.py", str(port), str(upstream), TOKEN], {}
+    if name == LITELLM:
+        return litellm_proxy.command(folder, port, upstream, TOKEN), {}
     environ = _pod(folder, port, upstream, status)
     if name == GATE:
         return [sys.executable, "-m", "ollamaserve_sidecar", "serve"], environ
