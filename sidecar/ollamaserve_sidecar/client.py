@@ -293,9 +293,12 @@ class Client(Replier):
             self._abort(Outcome.TIMED_OUT, "stalled_reader")
 
     def _expire(self) -> None:
-        if self._lingering:
+        unread = self.transport.get_write_buffer_size()  # has a time of its own: `_stalls`
+        if self._lingering and not unread:
             self.transport.abort()
+        elif self._lingering:
+            return
         elif self._record:
             self._refuse(Refused(errors.SLOW_HEAD), None)
-        elif not self.transport.get_write_buffer_size():
+        elif not unread:
             self.transport.close()

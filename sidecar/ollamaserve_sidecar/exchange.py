@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from ollamaserve_sidecar.meter import Meter
-    from ollamaserve_sidecar.sockets import Transport
+    from ollamaserve_sidecar.transport import Transport
     from ollamaserve_sidecar.upstream import Connection, Pool
     from ollamaserve_sidecar.wire import Request, Response
 

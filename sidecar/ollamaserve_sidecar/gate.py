@@ -7,33 +7,31 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import resource
-import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ollamaserve_sidecar import wire
 from ollamaserve_sidecar.client import HEAD_TIMEOUT, Client
 from ollamaserve_sidecar.entrance import Entrance
-from ollamaserve_sidecar.sockets import Listener, Poller
+from ollamaserve_sidecar.listener import BACKLOG, Listener, bind
+from ollamaserve_sidecar.poller import Poller
 from ollamaserve_sidecar.status import Door
 from ollamaserve_sidecar.tls import SHUTDOWN_TIMEOUT, Certificate
 from ollamaserve_sidecar.upstream import Pool
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
-    from ollamaserve_sidecar.config import Address, Config
+    from ollamaserve_sidecar.config import Config
     from ollamaserve_sidecar.errors import Problem
     from ollamaserve_sidecar.meter import Meter
     from ollamaserve_sidecar.record import Record
     from ollamaserve_sidecar.reload import Live
 
-BACKLOG = 4096
 SWEEP = 1.0
 FLUSH = 2.0
-_NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 class Drain(Protocol):
@@ -93,7 +91,7 @@ class Gate:
         wire.check_parser()
         _allow_descriptors()
         self.loop = asyncio.get_running_loop()
-        ends = await _bind(self.loop, self._listen)
+        ends = await bind(self.loop, self._listen)
         self.port = ends[0].getsockname()[1]
         self.pool.poller = self._poller = poller = Poller(self.loop)
         for end in ends:
@@ -102,7 +100,7 @@ class Gate:
 
     async def _open(self, end: socket.socket, poller: Poller) -> Listener | asyncio.Server:
         if self.certificate is None:
-            return poller.listen(end, lambda: Client(self))
+            return Listener(poller, end, lambda: Client(self))
         return await self.loop.create_server(
             cast("Any", lambda: Client(self)),
             sock=end,
@@ -167,27 +165,6 @@ class Gate:
         if self.certificate:
             self.certificate.check()
         self._sweeper = self.loop.call_later(SWEEP, self._sweep)
-
-
-async def _bind(loop: asyncio.AbstractEventLoop, listen: Address) -> list[socket.socket]:
-    """One listening socket for each address that the host has, of the families that there are."""
-    found = await loop.getaddrinfo(
-        listen.host or None, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    ends: list[socket.socket] = []
-    failed: OSError | None = None
-    for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
-        try:
-            ends.append(socket.create_server(address, family=family, backlog=BACKLOG))
-        except OSError as error:
-            failed = error
-            if error.errno not in _NO_SUCH_FAMILY:
-                break
-    if failed and (not ends or failed.errno not in _NO_SUCH_FAMILY):
-        for end in ends:
-            end.close()
-        raise failed
-    return ends
 
 
 def _allow_descriptors() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
-    from ollamaserve_sidecar.sockets import Transport
+    from ollamaserve_sidecar.transport import Transport
 
 BUFFER_LIMIT = 64 << 10
 KEEP_ALIVE = 75.0

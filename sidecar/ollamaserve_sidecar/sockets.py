@@ -1,168 +1,23 @@
-"""Plain TCP on an epoll of its own, which the event loop watches as one descriptor.
+"""A plain connection: a connected socket, with the methods of asyncio's transports.
 
-Entered by `gate`, for the door, and by `upstream`. An event loop's transport takes part in each
-read and each write; here one call from the loop serves every connection that is ready, and what
-they wrote goes out at its end. TLS stays with the event loop, whose transports look the same.
+Made by `listener` for clients, and by `dial` for Ollama; `poller` says when it is ready.
 """
 
 from __future__ import annotations
 
-import errno
-import logging
 import select
 import socket
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
-
-    Address = tuple[str, int] | tuple[str, int, int, int]
-
-_log = logging.getLogger(__name__)
+    from ollamaserve_sidecar.poller import Poller
+    from ollamaserve_sidecar.transport import Address, Endpoint
 
 HIGH, LOW = 64 << 10, 16 << 10
 """Bytes not taken by the peer: above HIGH its writer is told to pause, at LOW to go on."""
 SMALL, LARGE = 16 << 10, 256 << 10
 """Bytes asked for in one read; a connection that fills its reads is given larger ones."""
-READY = 128
-"""Connections served before the event loop has its turn again."""
-ACCEPTED = 64
-CONNECT_TIMEOUT = 5.0
-RESTED = 1.0
-"""Seconds without an accept after one that failed: descriptors or memory have run out."""
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
-
-
-class Transport(Protocol):
-    """What the gate uses of asyncio.Transport, in its meaning; `Socket` is one, and TLS has one."""
-
-    def write(self, data: bytes) -> None: ...
-
-    def write_eof(self) -> None: ...
-
-    def can_write_eof(self) -> bool: ...
-
-    def close(self) -> None: ...
-
-    def abort(self) -> None: ...
-
-    def is_closing(self) -> bool: ...
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-    def get_write_buffer_size(self) -> int: ...
-
-    def get_extra_info(self, name: str) -> Any: ...
-
-
-class Endpoint(Protocol):
-    """What is told what happens on a connection, as asyncio.Protocol is."""
-
-    def connection_made(self, transport: Any) -> None: ...
-
-    def data_received(self, data: bytes) -> None: ...
-
-    def eof_received(self) -> bool: ...
-
-    def connection_lost(self, exc: Exception | None) -> None: ...
-
-    def pause_writing(self) -> None: ...
-
-    def resume_writing(self) -> None: ...
-
-
-class Entry(Protocol):
-    """What the poller has under a descriptor; it may be told of something that is over."""
-
-    def ready(self, mask: int) -> None: ...
-
-    def abort(self) -> None: ...
-
-
-class Poller:
-    """The epoll; `close` ends it, and with it every connection."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.serving = False
-        self._epoll = select.epoll()
-        self._entries: dict[int, Entry] = {}
-        self._written: list[Socket] = []
-        loop.add_reader(self._epoll.fileno(), self._serve)
-
-    def close(self) -> None:
-        if self._epoll.closed:
-            return
-        for entry in list(self._entries.values()):
-            entry.abort()
-        self.loop.remove_reader(self._epoll.fileno())
-        self._epoll.close()
-
-    def listen(self, end: socket.socket, endpoint: Callable[[], Endpoint]) -> Listener:
-        """Accept on a listening socket, and have it closed with the listener."""
-        return Listener(self, end, endpoint)
-
-    def connect(
-        self, family: int, address: Address, endpoint: Endpoint, failed: Callable[[], None]
-    ) -> None:
-        """Connect; `connection_made` or `failed` follows, at once where the answer is known."""
-        end = socket.socket(family, socket.SOCK_STREAM)
-        end.setblocking(False)
-        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if end.connect_ex(address) not in (0, errno.EINPROGRESS):
-            end.close()
-            self.loop.call_soon(failed)
-        elif _connected(end):  # over loopback the handshake is a matter of the call
-            Socket(self, end, endpoint).begin()
-        else:
-            Attempt(self, end, endpoint, failed)
-
-    # Called by entries.
-
-    def watch(self, fd: int, entry: Entry, before: int, mask: int) -> None:
-        """Change what is waited for on a descriptor; 0 is nothing at all, a hang-up included."""
-        if not before:
-            self._entries[fd] = entry
-            self._epoll.register(fd, mask)
-        elif mask:
-            self._epoll.modify(fd, mask)
-        else:
-            del self._entries[fd]
-            self._epoll.unregister(fd)
-
-    def forget(self, fd: int) -> None:
-        """The descriptor is about to be closed, which ends its watch as well."""
-        del self._entries[fd]
-
-    def postpone(self, written: Socket) -> None:
-        self._written.append(written)
-
-    def _serve(self) -> None:
-        entries, events = self._entries, self._epoll.poll(0, READY)
-        # Writes in a row wake their readers less often; a single one has nothing to wait for.
-        self.serving = len(events) > 1
-        for fd, mask in events:
-            entry = entries.get(fd)
-            if entry is not None:
-                try:
-                    entry.ready(mask)
-                except Exception as error:  # noqa: BLE001 one connection's fault ends no other
-                    self._broken(entry, error)
-        self.serving = False
-        written, self._written = self._written, []
-        for each in written:
-            try:
-                each.flush()
-            except Exception as error:  # noqa: BLE001 likewise
-                self._broken(each, error)
-
-    def _broken(self, entry: Entry, error: Exception) -> None:
-        message = "a connection's handler failed"
-        self.loop.call_exception_handler({"message": message, "exception": error})
-        entry.abort()
 
 
 class Socket:
@@ -260,7 +115,8 @@ class Socket:
             self._read()
         elif self._out and not mask & _OUT:
             self.flush()  # nothing is read, and a hang-up would be told for ever
-        if mask & _OUT:
+        # What a peer said before it hung up is read to its end first.
+        if mask & _OUT and not (self._reading and mask & ~(_IN | _OUT)):
             self.flush()
 
     def flush(self) -> None:
@@ -360,89 +216,3 @@ class _Gone:
 
 
 _GONE = _Gone()
-
-
-class Listener:
-    """Accepts connections: a listening socket with TCP_NODELAY, which Linux hands on to each."""
-
-    def __init__(
-        self, poller: Poller, end: socket.socket, endpoint: Callable[[], Endpoint]
-    ) -> None:
-        self._poller, self._end, self._endpoint = poller, end, endpoint
-        self._fd, self._mask = end.fileno(), 0
-        end.setblocking(False)
-        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._listen()
-
-    def ready(self, mask: int) -> None:  # noqa: ARG002 there is one thing that it can be
-        for _ in range(ACCEPTED):
-            try:
-                end, peer = self._end.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                self._rest(error)
-                return
-            end.setblocking(False)
-            Socket(self._poller, end, self._endpoint(), peer).begin()
-
-    def abort(self) -> None:
-        self.close()
-
-    def close(self) -> None:
-        if self._fd >= 0:
-            self._watch(0)
-            self._fd = -1
-            self._end.close()
-
-    def _rest(self, error: OSError) -> None:
-        _log.error("new connections have to wait: %s", error)
-        self._watch(0)
-        self._poller.loop.call_later(RESTED, self._listen)
-
-    def _listen(self) -> None:
-        if self._fd >= 0:
-            self._watch(_IN)
-
-    def _watch(self, mask: int) -> None:
-        if mask != self._mask:
-            self._poller.watch(self._fd, self, self._mask, mask)
-            self._mask = mask
-
-
-class Attempt:
-    """A connection that isn't there yet."""
-
-    def __init__(
-        self, poller: Poller, end: socket.socket, endpoint: Endpoint, failed: Callable[[], None]
-    ) -> None:
-        self._poller, self._end, self._endpoint, self._failed = poller, end, endpoint, failed
-        self._timer = poller.loop.call_later(CONNECT_TIMEOUT, self._give_up)
-        poller.watch(end.fileno(), self, 0, _OUT)
-
-    def ready(self, mask: int) -> None:  # noqa: ARG002 the socket is asked
-        self._timer.cancel()
-        self._poller.watch(self._end.fileno(), self, _OUT, 0)
-        if _connected(self._end):
-            Socket(self._poller, self._end, self._endpoint).begin()
-        else:
-            self._end.close()
-            self._failed()
-
-    def abort(self) -> None:
-        self._give_up()
-
-    def _give_up(self) -> None:
-        self._timer.cancel()
-        if self._end.fileno() >= 0:
-            self._poller.watch(self._end.fileno(), self, _OUT, 0)
-            self._end.close()
-            self._failed()
-
-
-def _connected(end: socket.socket) -> bool:
-    try:
-        end.getpeername()
-    except OSError:
-        return False
-    return True

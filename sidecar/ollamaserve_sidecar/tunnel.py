@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from ollamaserve_sidecar.exchange import Client
-    from ollamaserve_sidecar.sockets import Transport
+    from ollamaserve_sidecar.transport import Transport
     from ollamaserve_sidecar.upstream import Pool
     from ollamaserve_sidecar.wire import Request, Response
 
@@ -150,6 +150,8 @@ class Tunnel(Exchange):
 
 def _keep_watch(transport: Transport) -> None:
     """An idle tunnel has no stalled write that would tell that its client has vanished."""
+    if transport.is_closing():
+        return
     end = transport.get_extra_info("socket")
     end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEP_IDLE)

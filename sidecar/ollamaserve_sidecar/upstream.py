@@ -11,14 +11,18 @@ import socket
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from ollamaserve_sidecar.dial import connect
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ollamaserve_sidecar.config import Upstream
-    from ollamaserve_sidecar.sockets import Address, Poller, Transport
+    from ollamaserve_sidecar.dial import Place
+    from ollamaserve_sidecar.poller import Poller
+    from ollamaserve_sidecar.transport import Address, Transport
 
-    Place = tuple[int, Address]
-
+CONNECT_TIMEOUT = 5.0
+"""Seconds for a name's look-up and all of its addresses together."""
 PARTING = 5.0
 """Seconds in which the last bytes of a tunnel may still be taken."""
 IDLE_LIMIT = 1024
@@ -122,6 +126,7 @@ class Connection:
     def connection_lost(self, exc: Exception | None) -> None:
         self._pool.forget(self)
         self._pool.open.discard(self)
+        self.sink, self.ended = _ignored, _not_a_tunnel  # not methods of its own: no cycle is left
         exchange, self.exchange = self.exchange, None
         if exchange:
             exchange.upstream_lost(cleanly=exc is None)
@@ -171,37 +176,37 @@ class Pool:
 
     def dial(self, exchange: Exchange) -> None:
         """Open a connection; the exchange is told when there is one, or none to be had."""
+        loop = self.poller.loop
+        deadline = loop.time() + CONNECT_TIMEOUT
         if self._place:
-            self._connect(exchange, [self._place])
+            self._connect(exchange, [self._place], deadline)
         else:
-            task = asyncio.get_running_loop().create_task(self._find(exchange))
+            task = loop.create_task(self._find(exchange, deadline))
             self._dialing.add(task)
             task.add_done_callback(self._dialing.discard)
 
-    async def _find(self, exchange: Exchange) -> None:
+    async def _find(self, exchange: Exchange, deadline: float) -> None:
         """Look the name up, each time: the address behind it may change."""
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(
-                self._upstream.host, self._upstream.port, type=socket.SOCK_STREAM
-            )
-        except OSError:
+            async with asyncio.timeout_at(deadline):
+                found = await self.poller.loop.getaddrinfo(
+                    self._upstream.host, self._upstream.port, type=socket.SOCK_STREAM
+                )
+        except (OSError, UnicodeError):  # TimeoutError is an OSError
             found = []
-        self._connect(
-            exchange,
-            [(int(family), cast("Address", address)) for family, _, _, _, address in found],
-        )
+        places = [(int(family), cast("Address", address)) for family, _, _, _, address in found]
+        self._connect(exchange, places, deadline)
 
-    def _connect(self, exchange: Exchange, places: list[Place]) -> None:
+    def _connect(self, exchange: Exchange, places: list[Place], deadline: float) -> None:
         """Try one place after the other."""
         if not places:
             exchange.unreachable()
             return
-        (family, address), others = places[0], places[1:]
 
         def failed() -> None:
-            self._connect(exchange, others)
+            self._connect(exchange, places[1:], deadline)
 
-        self.poller.connect(family, address, Connection(self, exchange), failed)
+        connect(self.poller, places[0], Connection(self, exchange), failed, deadline)
 
     def keep(self, connection: Connection) -> None:
         if len(self._idle) < IDLE_LIMIT and not connection.transport.is_closing():

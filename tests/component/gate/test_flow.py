@@ -1,6 +1,7 @@
 """Time and pressure: who leaves, who stalls, who is slow, and the end of the gate itself."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -191,6 +192,26 @@ async def test_an_idle_connection_is_closed(rig: Rig) -> None:
     held.sweep(now + peer.KEEP_ALIVE + 1)
 
     assert await client.rest() == b""
+
+
+async def test_a_slow_reader_gets_the_end_of_an_answer_that_closes(rig: Rig) -> None:
+    """The time of an idle connection isn't that of one which is still being read."""
+    client, server, _ = await rig.exchange(GET)
+    transport: Any = client.writer.transport
+    transport.pause_reading()
+    (held,) = rig.gate.clients
+    await server.send(b"HTTP/1.1 200 OK\r\n\r\n")
+    sent = 0
+    while not held.transport.get_write_buffer_size():
+        await server.send(b"x" * 16_384)
+        sent += 16_384
+        await asyncio.sleep(0)
+    server.close()
+    await rig.metrics.next()
+    held.sweep(rig.gate.loop.time() + peer.KEEP_ALIVE + 1)
+    transport.resume_reading()
+
+    assert (await client.rest()).count(b"x") == sent
 
 
 async def test_draining_answers_with_close(rig: Rig) -> None:

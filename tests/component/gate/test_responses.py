@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from component.gate.rig import BEARER, Connection, Rig
+from ollamaserve_sidecar import config, upstream
 
 GET = b"GET /api/tags HTTP/1.1\r\nHost: x\r\n" + BEARER + b"\r\n"
 CHUNKED = (
@@ -208,6 +209,56 @@ async def test_a_refused_connection_is_a_503(rig: Rig) -> None:
     assert answer.status == 503
     assert answer.headers["retry-after"] == "5"
     assert rig.metrics.errors == ["connect"]
+
+
+@pytest.mark.parametrize("host", [f"{'a' * 64}.invalid", "no-such-host.invalid"])
+async def test_a_name_without_an_address_is_a_503(rig: Rig, host: str) -> None:
+    """No DNS knows it, or can."""
+    named(rig, host)
+    client = await rig.connect()
+
+    assert (await client.ask(GET)).status == 503
+
+
+async def test_a_name_that_nobody_looks_up_is_a_503(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A DNS that gives no answer is waited for as long as a connection is, and no longer."""
+    monkeypatch.setattr(upstream, "CONNECT_TIMEOUT", 0.05)
+    monkeypatch.setattr(rig.gate.pool, "poller", Mute(rig.gate.loop))
+    named(rig, "slow.invalid")
+    client = await rig.connect()
+
+    assert (await client.ask(GET)).status == 503
+
+
+class Mute:
+    """A poller whose event loop gets no answer from DNS."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop, self.time, self.create_task = self, loop.time, loop.create_task
+
+    async def getaddrinfo(self, *_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_name_with_several_addresses(rig: Rig) -> None:
+    """localhost may be ::1 first, where nobody listens: the next one is tried."""
+    port = rig.upstream.port
+    named(rig, "localhost", port)
+    client = await rig.connect()
+    await client.send(GET)
+    server = await rig.upstream.accept()
+    await server.until(b"\r\n\r\n")
+    await server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    assert (await client.answer()).status == 200
+
+
+def named(rig: Rig, host: str, port: int = 1) -> None:
+    """Ollama is behind a name."""
+    rig.gate.pool._place = None
+    rig.gate.pool._upstream = config.Upstream(host, port)
 
 
 async def test_a_stale_connection_is_tried_once_more(rig: Rig) -> None:

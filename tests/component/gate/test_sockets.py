@@ -3,14 +3,19 @@
 import asyncio
 import gc
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
+from ollamaserve_sidecar import listener as door
 from ollamaserve_sidecar import sockets
-from ollamaserve_sidecar.sockets import HIGH, LARGE, Poller, Socket
+from ollamaserve_sidecar.dial import connect
+from ollamaserve_sidecar.listener import Listener
+from ollamaserve_sidecar.poller import Poller
+from ollamaserve_sidecar.sockets import HIGH, LARGE, Socket
 
 PATIENCE = 10.0
 MUCH = 8 << 20
@@ -62,12 +67,24 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.001)
 
 
+def dialled(
+    poller: Poller,
+    address: Any,
+    endpoint: Endpoint,
+    family: int = socket.AF_INET,
+    seconds: float = 5,
+) -> list[str]:
+    """Begin to connect; `failed` is in the list once there is nothing to hope for."""
+    failures: list[str] = []
+    deadline = poller.loop.time() + seconds
+    connect(poller, (family, address), endpoint, lambda: failures.append("failed"), deadline)
+    return failures
+
+
 async def joined(poller: Poller, endpoint: Endpoint) -> socket.socket:
     """The other end of a connection whose one end the poller has, for this endpoint."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        failures: list[str] = []
-        address = server.getsockname()
-        poller.connect(socket.AF_INET, address, endpoint, lambda: failures.append("failed"))
+        failures = dialled(poller, server.getsockname(), endpoint)
         await until(lambda: hasattr(endpoint, "transport") or failures)
         assert not failures
         other, _ = server.accept()
@@ -279,7 +296,7 @@ async def test_a_listener(poller: Poller) -> None:
         return endpoints[-1]
 
     end = socket.create_server(("127.0.0.1", 0))
-    listener = poller.listen(end, arrived)
+    listener = Listener(poller, end, arrived)
     clients = [socket.create_connection(end.getsockname()) for _ in range(3)]
     await until(lambda: len(endpoints) == 3)
     names = {endpoint.transport.get_extra_info("peername") for endpoint in endpoints}
@@ -300,7 +317,7 @@ async def test_a_listener_without_descriptors_rests(
     poller: Poller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Accepting fails for a while: it is said, the processor isn't kept busy, and it goes on."""
-    monkeypatch.setattr(sockets, "RESTED", 0.05)
+    monkeypatch.setattr(door, "RESTED", 0.05)
     endpoints: list[Endpoint] = []
 
     def arrived() -> Endpoint:
@@ -308,7 +325,7 @@ async def test_a_listener_without_descriptors_rests(
         return endpoints[-1]
 
     end = socket.create_server(("127.0.0.1", 0))
-    poller.listen(cast("socket.socket", Exhausted(end, fails=2)), arrived)
+    Listener(poller, cast("socket.socket", Exhausted(end, fails=2)), arrived)
     with socket.create_connection(end.getsockname()):
         await until(lambda: endpoints)
 
@@ -335,53 +352,93 @@ class Exhausted:
 async def test_a_connection_that_is_refused(poller: Poller) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         free = probe.getsockname()
-    failures: list[str] = []
-    poller.connect(socket.AF_INET, free, Endpoint(), lambda: failures.append("failed"))
+    failures = dialled(poller, free, Endpoint())
     await until(lambda: failures)
 
     assert failures == ["failed"]
 
 
-async def test_a_connection_that_never_comes(
+async def test_no_descriptor_is_left_to_connect_with(
     poller: Poller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A full backlog leaves the handshake without an answer."""
-    monkeypatch.setattr(sockets, "CONNECT_TIMEOUT", 0.05)
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
-        full = [socket.socket() for _ in range(4)]
-        for end in full:
+    """Whoever waits for the connection learns it; nothing is raised."""
+
+    def none_left(*_: object) -> socket.socket:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "socket", none_left)
+        failures = dialled(poller, ("127.0.0.1", 1), Endpoint())
+    await until(lambda: failures)
+
+
+async def test_an_address_that_cannot_be(poller: Poller) -> None:
+    """A scope that this machine doesn't have, which Python's socket refuses in its own way."""
+    failures = dialled(poller, ("fe80::1%none", 1), Endpoint(), socket.AF_INET6)
+    await until(lambda: failures)
+
+
+@contextmanager
+def crowded() -> Iterator[socket.socket]:
+    """A server whose backlog is full, so that the handshake gets no answer for now."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, ExitStack() as ends:
+        for _ in range(4):
+            end = ends.enter_context(socket.socket())
             end.setblocking(False)
             end.connect_ex(server.getsockname())
-        failures: list[str] = []
-        endpoint = Endpoint()
-        address = server.getsockname()
-        poller.connect(socket.AF_INET, address, endpoint, lambda: failures.append("failed"))
+        yield server
+
+
+async def test_a_connection_that_never_comes(poller: Poller) -> None:
+    endpoint = Endpoint()
+    with crowded() as server:
+        failures = dialled(poller, server.getsockname(), endpoint, seconds=0.05)
         await until(lambda: failures)
         await asyncio.sleep(0.05)
 
-        assert failures == ["failed"]
-        assert not hasattr(endpoint, "transport")
-        for end in full:
-            end.close()
+    assert failures == ["failed"]
+    assert not hasattr(endpoint, "transport")
 
 
 async def test_a_connection_that_comes_later(poller: Poller) -> None:
-    """The handshake is through once the backlog has room, when its packet is sent again."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
-        full = [socket.socket() for _ in range(4)]
-        for end in full:
-            end.setblocking(False)
-            end.connect_ex(server.getsockname())
-        endpoint = Endpoint()
-        address = server.getsockname()
-        poller.connect(socket.AF_INET, address, endpoint, lambda: None)
-        assert not hasattr(endpoint, "transport")
+    """The handshake is through once the backlog has room, when its packet is sent again.
+
+    An event meanwhile that isn't its own, but of who had the descriptor before, says nothing.
+    """
+    endpoint = Endpoint()
+    with crowded() as server:
+        failures = dialled(poller, server.getsockname(), endpoint)
+        (attempt,) = poller._entries.values()
+        attempt.ready(sockets._IN)
         accepted = asyncio.create_task(accepting(server))
         await until(lambda: hasattr(endpoint, "transport"))
         endpoint.transport.abort()
         accepted.cancel()
-        for end in full:
-            end.close()
+
+    assert not failures
+
+
+async def test_a_fault_when_it_comes_ends_it_alone(poller: Poller) -> None:
+    """At once or later, and on the door: the others and the door go on."""
+    poller.loop.set_exception_handler(lambda *_: None)
+
+    class Broken(Endpoint):
+        def connection_made(self, transport: Socket) -> None:
+            super().connection_made(transport)
+            raise RuntimeError("a defect")
+
+    at_once, later, arrived = Broken(), Broken(), [Broken(), Endpoint()]
+    endpoints = iter(arrived)
+    with crowded() as server, socket.create_server(("127.0.0.1", 0)) as end:
+        listener = Listener(poller, end, lambda: next(endpoints))
+        dialled(poller, end.getsockname(), at_once)
+        dialled(poller, server.getsockname(), later)
+        accepted = asyncio.create_task(accepting(server))
+        await until(lambda: at_once.lost and later.lost and arrived[0].lost)
+        with socket.create_connection(end.getsockname()):
+            await until(lambda: hasattr(arrived[1], "transport"))
+        accepted.cancel()
+        listener.close()
 
 
 async def accepting(server: socket.socket) -> None:
@@ -400,6 +457,31 @@ async def test_the_end_of_the_poller_ends_all(poller: Poller) -> None:
 
     assert await asyncio.get_running_loop().sock_recv(other, 1) == b""
     other.close()
+
+
+async def test_what_a_peer_said_before_it_hung_up_is_read(poller: Poller) -> None:
+    """More than one read's worth, while something is still to be sent."""
+    endpoint = Endpoint()
+    other = await joined(poller, endpoint)
+    endpoint.transport.write(b"x" * MUCH)
+    said = b"y" * (sockets.SMALL * 5)
+    await asyncio.get_running_loop().sock_sendall(other, said)
+    other.close()  # with MUCH unread, so this is a reset
+    await until(lambda: endpoint.lost)
+
+    assert endpoint.seen == said
+
+
+async def test_nothing_is_begun_after_the_end(poller: Poller) -> None:
+    endpoint, waiting = Endpoint(), Endpoint()
+    with crowded() as server:
+        never = dialled(poller, server.getsockname(), waiting)
+        poller.close()
+        failures = dialled(poller, server.getsockname(), endpoint)
+        await until(lambda: failures)
+
+    assert not never, "who closes the poller waits for nothing"
+    assert not hasattr(endpoint, "transport")
 
 
 async def test_a_connection_leaves_no_cycle(poller: Poller) -> None:
