@@ -81,7 +81,7 @@ $(BENCH)/.complete: | $(VENV)/.complete
 	@uv pip install -q --python $(BENCH)/bin/python --require-hashes -r requirements/bench.txt
 	@touch $@
 
-bench-gate: $(BENCH)/.complete ## the gate against nginx + Lua and others, 15 minutes (ARGS=--quick for a look)
+bench-gate: $(BENCH)/.complete ## the gate against nginx + Lua and others, 20 minutes (ARGS=--quick for a look)
 	$(BENCH)/bin/python -m bench.gate $(ARGS)
 
 soak: $(BENCH)/.complete ## the gate under 500 clients for an hour: is its memory flat? (ARGS="--minutes 10 --out /tmp/soak")
