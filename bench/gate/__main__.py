@@ -1,4 +1,4 @@
-"""`python -m bench.gate [--rounds N] [--quick]`: measure, and write docs/benchmarks.
+"""`python -m bench.gate [--rounds N] [--quick] [--rows ROW …]`: measure, and write docs/benchmarks.
 
 `--quick` takes a fifth of everything and only prints: it is for work on gate and bench.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table as Box
 
-from bench.gate import machine, page, rounds, tables
+from bench.gate import machine, page, results, rounds, tables
 from bench.gate.peers import start
 from bench.gate.process import LOAD_CORE, BenchError
 from bench.gate.results import FILE, Results
@@ -26,9 +26,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.gate", description=__doc__)
     parser.add_argument("--rounds", type=int, help="how often each row is measured (5)")
     parser.add_argument("--quick", action="store_true", help="little of everything, not kept")
+    parser.add_argument("--rows", nargs="+", help="these alone, in place of what is kept of them")
     chosen = parser.parse_args()
     try:
-        found = measured(chosen.rounds or (1 if chosen.quick else 5), quick=chosen.quick)
+        count = chosen.rounds or (1 if chosen.quick else 5)
+        found = measured(count, quick=chosen.quick, only=chosen.rows)
     except (BenchError, progress.SetupError) as error:
         progress.console.print(f"[red]{error}[/]")
         return 1
@@ -38,12 +40,20 @@ def main() -> int:
     return 1 if found.void else 0
 
 
-def measured(count: int, *, quick: bool) -> Results:
+def measured(count: int, *, quick: bool, only: list[str] | None) -> Results:
+    """`only` some rows: the others stay as they are kept, if this is the machine they are of."""
     start.install()
     os.sched_setaffinity(0, {LOAD_CORE})
     found = Results(machine.facts(), count, rounds.calibrate(), quick)
-    rounds.run(found)
-    return found
+    if not only:
+        rounds.run(found)
+        return found
+    kept = results.load(FILE)
+    if (kept.machine, kept.rounds) != (found.machine, count):
+        raise BenchError("the kept figures are of another machine or number of rounds: run it all")
+    kept.forget(only)
+    rounds.run(kept, only)
+    return kept
 
 
 def keep(found: Results) -> None:

@@ -46,6 +46,11 @@ class Results:
     def refuse(self, row: str, peer: str, why: str) -> None:
         self.void.setdefault(row, {})[peer] = why
 
+    def forget(self, rows: Sequence[str]) -> None:
+        for row in rows:
+            self.figures.pop(row, None)
+            self.void.pop(row, None)
+
     def numbers(self, row: str, peer: str, number: str) -> list[float]:
         """One for each round; none where the row is void or wasn't run."""
         if peer in self.void.get(row, {}):

@@ -19,7 +19,7 @@ from bench.gate.rows import rows
 from ollamaserve_dev import cache, progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from bench.gate.load import Measurement, Number, Upstream
@@ -53,13 +53,14 @@ def calibrate() -> dict[str, float]:
     }
 
 
-def run(results: Results) -> None:
-    """Fill in all figures, round by round."""
+def run(results: Results, only: Sequence[str] = ()) -> None:
+    """Fill in all figures, round by round; or those of `only` some rows."""
     offered = results.offered
     plan = rows(chunk_rate=offered["chunks"], request_rate=offered["requests"], quick=results.quick)
+    plan = [row for row in plan if not only or row.name in only]
     results.titles.update({row.name: row.title for row in plan})
     with cache.scratch() as folder, load.upstream() as upstream, ExitStack() as running:
-        for number in range(results.rounds):
+        for number in range(0 if only else results.rounds):
             with progress.step(f"round {number + 1} of {results.rounds}: start and idle memory"):
                 _starts(results, upstream, folder / f"starts-{number}")
         peers: dict[str, Peer] = {}

@@ -61,7 +61,7 @@ class Socket:
         if self._out:
             self._out += data
             self._fill()
-        elif self._poller.serving:
+        elif self._poller.serving and len(data) <= SMALL:
             self._out = data
             self._poller.postpone(self)
         else:
