@@ -61,11 +61,11 @@ class Socket:
         if self._out:
             self._out += data
             self._fill()
-        elif self._poller.serving and len(data) <= SMALL:
-            self._out = data
+            return
+        self._out = data
+        if self._poller.serving and len(data) <= SMALL:
             self._poller.postpone(self)
         else:
-            self._out = data
             self.flush()
 
     def write_eof(self) -> None:
