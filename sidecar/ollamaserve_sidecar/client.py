@@ -293,12 +293,11 @@ class Client(Replier):
             self._abort(Outcome.TIMED_OUT, "stalled_reader")
 
     def _expire(self) -> None:
-        unread = self.transport.get_write_buffer_size()  # has a time of its own: `_stalls`
-        if self._lingering and not unread:
-            self.transport.abort()
-        elif self._lingering:
-            return
-        elif self._record:
+        if self._record and not self._lingering:
             self._refuse(Refused(errors.SLOW_HEAD), None)
-        elif not unread:
+        elif self.transport.get_write_buffer_size():
+            return  # what is being read has a time of its own: `_stalls`
+        elif self._lingering:
+            self.transport.abort()
+        else:
             self.transport.close()
