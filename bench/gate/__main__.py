@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table as Box
 
-from bench.gate import machine, page, results, rounds, tables
+from bench.gate import machine, page, results, rounds, rows, tables
 from bench.gate.peers import start
 from bench.gate.process import LOAD_CORE, BenchError
 from bench.gate.results import FILE, Results
@@ -26,8 +26,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.gate", description=__doc__)
     parser.add_argument("--rounds", type=int, help="how often each row is measured (5)")
     parser.add_argument("--quick", action="store_true", help="little of everything, not kept")
-    parser.add_argument("--rows", nargs="+", help="these alone, in place of what is kept of them")
+    known = [row.name for row in rows.rows(chunk_rate=1, request_rate=1, quick=False)]
+    text = "these alone, in place of what is kept of them"
+    parser.add_argument("--rows", nargs="+", choices=known, help=text)
     chosen = parser.parse_args()
+    if chosen.rows and chosen.quick:
+        parser.error("--quick keeps nothing, and --rows is there to be kept: choose one")
     try:
         count = chosen.rounds or (1 if chosen.quick else 5)
         found = measured(count, quick=chosen.quick, only=chosen.rows)
