@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -67,14 +66,6 @@ def unpack(archive: Path, into: Path) -> None:
     into.mkdir()
     words = ("tar", "-C", into, "-xf", archive, "--exclude=./dev/*")
     subprocess.run(words, check=True)
-
-
-def without(folder: str, archive: Path, into: Path) -> None:
-    """Copy a root filesystem's tar file, leaving out `folder`."""
-    with tarfile.open(archive) as source, tarfile.open(into, "w") as copy:
-        for entry in source:
-            if not entry.name.removeprefix("./").startswith(folder):
-                copy.addfile(entry, source.extractfile(entry) if entry.isreg() else None)
 
 
 def _bootstrap(suite: str, purpose: str, packages: Iterable[str], variant: str, into: Path) -> None:

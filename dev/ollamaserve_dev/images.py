@@ -16,11 +16,10 @@ from ollamaserve_dev.engine import Engine
 PREFIX = "localhost/ollamaserve"
 LABEL = "dev.ollamaserve.inputs"
 # What the Python packages' wheels and the ollama binary link against, besides Python itself.
-BASE_PACKAGES = (
-    *("python3", "python3-venv", "ca-certificates", "libstdc++6", "libgomp1", "netbase"),
-)
-# Python's bundled pip, for `python3 -m venv`: the build base keeps it, the base doesn't.
-BUNDLED_PIP = "usr/share/python-wheels"
+BASE_PACKAGES = ("python3", "ca-certificates", "libstdc++6", "libgomp1", "netbase")
+# `python3 -m venv`, and what compiles the gate's hot path.
+BUILD_PACKAGES = (*BASE_PACKAGES, "python3-venv", "python3-dev", "gcc", "libc6-dev")
+_LOCKS = {"operator": ("operator",), "sidecar": ("sidecar", "compile")}
 WHEEL_PLATFORMS = ("manylinux_2_34_x86_64", "manylinux_2_28_x86_64", "manylinux2014_x86_64")
 
 
@@ -85,22 +84,22 @@ def _program(
     image = f"{PREFIX}/{name}:{versions.RELEASE}"
     checkout = cache.CHECKOUT
     dockerfile = checkout / f"Dockerfile.{name}"
-    lock = checkout / f"requirements/{folder}.txt"
-    package = checkout / folder / f"ollamaserve_{folder}"
+    locks = [checkout / f"requirements/{name}.txt" for name in _LOCKS[folder]]
+    package = checkout / folder
     bases = _bases(current)
     local = "BUILD_BASE" in bases
 
     def context(into: Path) -> None:
         shutil.copy(dockerfile, into / "Dockerfile")
         (into / "requirements").mkdir()
-        shutil.copy(lock, into / "requirements")
-        ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(package, into / folder / package.name, ignore=ignore)
-        if local:
-            shutil.copytree(_wheels(folder, lock), into / "wheels")
+        shutil.copytree(package, into / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        for lock in locks:
+            shutil.copy(lock, into / "requirements")
+            if local:
+                shutil.copytree(_wheels(lock), into / "wheels", dirs_exist_ok=True)
 
     offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels"} if local else {}
-    inputs = cache.fingerprint(*bases.values(), *more, dockerfile, lock, package)
+    inputs = cache.fingerprint(*bases.values(), *more, dockerfile, *locks, package)
     _build(current, image, inputs, context, {**bases, **offline, **arguments})
     return image
 
@@ -128,7 +127,7 @@ def _build(
         )
 
 
-def _wheels(name: str, lock: Path) -> Path:
+def _wheels(lock: Path) -> Path:
     """The locked packages for the images' Python, fetched by this machine's own pip.
 
     So the build needs no network, and this machine's pip configuration never enters an image.
@@ -143,10 +142,10 @@ def _wheels(name: str, lock: Path) -> Path:
                     *(f"--platform={platform}" for platform in WHEEL_PLATFORMS),
                     *(f"--dest={into}", f"--requirement={lock}"),
                 ),
-                log=f"wheels-{name}",
+                log=f"wheels-{lock.stem}",
             )
 
-    return cache.entry("wheels", f"{name}-{cache.fingerprint(lock, *WHEEL_PLATFORMS)}", fetch)
+    return cache.entry("wheels", f"{lock.stem}-{cache.fingerprint(lock, *WHEEL_PLATFORMS)}", fetch)
 
 
 def _bases(current: Engine) -> dict[str, str]:
@@ -158,22 +157,19 @@ def _bases(current: Engine) -> dict[str, str]:
 
 
 def _local_base_names() -> dict[str, str]:
-    tag = f"{versions.BASE_SUITE}-{cache.fingerprint(*BASE_PACKAGES, BUNDLED_PIP)}"
-    return {"BASE": f"{PREFIX}/base:{tag}", "BUILD_BASE": f"{PREFIX}/build-base:{tag}"}
+    tag = f"{versions.BASE_SUITE}-{cache.fingerprint(*BASE_PACKAGES)}"
+    build = f"{versions.BASE_SUITE}-{cache.fingerprint(*BUILD_PACKAGES)}"
+    return {"BASE": f"{PREFIX}/base:{tag}", "BUILD_BASE": f"{PREFIX}/build-base:{build}"}
 
 
 def _local_bases(current: Engine) -> dict[str, str]:
-    """Debian with Python 3.13 as BASE, and with Python's bundled pip as BUILD_BASE."""
+    """Debian with Python 3.13 as BASE, and with what builds as BUILD_BASE."""
     names = _local_base_names()
-    if all(current.image_id(image) for image in names.values()):
-        return names
-    root = debian.root(versions.BASE_SUITE, "base", BASE_PACKAGES, variant="essential")
-    with (
-        progress.step(f"base images {', '.join(names.values())}"),
-        cache.scratch() as scratch,
-    ):
-        lean = scratch / "root.tar"
-        debian.without(BUNDLED_PIP, root, lean)
-        current.run("import", root, names["BUILD_BASE"], log="import")
-        current.run("import", lean, names["BASE"], log="import")
+    packages = {"BASE": BASE_PACKAGES, "BUILD_BASE": BUILD_PACKAGES}
+    for argument, image in names.items():
+        if not current.image_id(image):
+            purpose = image.removeprefix(f"{PREFIX}/").partition(":")[0]
+            root = debian.root(versions.BASE_SUITE, purpose, packages[argument], "essential")
+            with progress.step(f"image {image}"):
+                current.run("import", root, image, log="import")
     return names

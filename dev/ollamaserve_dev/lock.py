@@ -10,6 +10,7 @@ from pathlib import Path
 
 LOCKS = {
     "sidecar.txt": ["sidecar/pyproject.toml"],
+    "compile.txt": ["sidecar/pyproject.toml", "--group=compile"],
     "operator.txt": ["operator/pyproject.toml"],
     "dev.txt": [
         "operator/pyproject.toml",
@@ -18,7 +19,12 @@ LOCKS = {
         "--group=check",
         "--group=test",
     ],
-    "bench.txt": ["sidecar/pyproject.toml", "dev/pyproject.toml", "--group=bench"],
+    "bench.txt": [
+        "sidecar/pyproject.toml",
+        "dev/pyproject.toml",
+        "--group=bench",
+        "--group=compile",
+    ],
     "litellm.txt": ["--group=litellm"],
 }
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
 REFUSED = int(pulljob.Exit.CONFIGURATION)
-YOUNG = 10_000
+YOUNG = 50_000
 """Objects, beyond those that went, before a collection looks at the new ones: Python's is 700."""
 _USAGE = "usage: python -m ollamaserve_sidecar serve|pull|standalone"
 

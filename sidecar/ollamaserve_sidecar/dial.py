@@ -67,6 +67,8 @@ def _connected(end: socket.socket) -> bool:
 class Attempt:
     """A connection that isn't there yet."""
 
+    fresh = True
+
     def __init__(
         self,
         poller: Poller,

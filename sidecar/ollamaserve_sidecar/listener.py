@@ -34,6 +34,8 @@ _NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 class Listener:
     """Accepts connections: a listening socket with TCP_NODELAY, which Linux hands on to each."""
 
+    fresh = True
+
     def __init__(
         self, poller: Poller, end: socket.socket, endpoint: Callable[[], Endpoint]
     ) -> None:

@@ -15,10 +15,18 @@ if TYPE_CHECKING:
 
 READY = 128
 """Connections served before the event loop has its turn again."""
+SLICE = 0.01
+"""Seconds that a stream is held back at a time, where a crowd waits for its first token."""
 
 
 class Entry(Protocol):
-    """What the poller has under a descriptor; it may be told of something that is over."""
+    """What the poller has under a descriptor; it may be told of something that is over.
+
+    `fresh` while nothing has been read since it was made or written to: a request, or the first
+    token of an answer.
+    """
+
+    fresh: bool
 
     def ready(self, mask: int) -> None: ...
 
@@ -89,6 +97,9 @@ class Poller:
         entries, events = self._entries, self._epoll.poll(0, READY)
         # Writes in a row wake their readers less often; a single one has nothing to wait for.
         self.serving = len(events) > 1
+        # In a crowd, every other slice of time is for first tokens; then next ones have theirs.
+        if len(events) == READY and self.loop.time() % (2 * SLICE) < SLICE:
+            events = [event for event in events if self._fresh(event[0])] or events
         for fd, mask in events:
             entry = entries.get(fd)
             if entry is not None:
@@ -103,6 +114,10 @@ class Poller:
                 each.flush()
             except Exception as error:  # noqa: BLE001 likewise
                 self._broken(each, error)
+
+    def _fresh(self, fd: int) -> bool:
+        entry = self._entries.get(fd)
+        return entry is not None and entry.fresh
 
     def _broken(self, entry: Entry, error: Exception) -> None:
         message = "a connection's handler failed"

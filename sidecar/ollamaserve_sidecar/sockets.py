@@ -36,6 +36,7 @@ class Socket:
         "_poller",
         "_reading",
         "_size",
+        "fresh",
     )
 
     def __init__(
@@ -46,7 +47,7 @@ class Socket:
         self._fd = end.fileno()
         self._mask, self._size = 0, SMALL
         self._out = b""
-        self._reading = True
+        self._reading = self.fresh = True
         self._closing = self._full = self._last = False
 
     def begin(self) -> None:
@@ -58,6 +59,7 @@ class Socket:
     def write(self, data: bytes) -> None:
         if self._closing or not data:
             return
+        self.fresh = True
         if self._out:
             self._out += data
             self._fill()
@@ -167,6 +169,7 @@ class Socket:
             return
         if len(data) == self._size and self._size < LARGE:
             self._size <<= 2
+        self.fresh = False
         self._endpoint.data_received(data)
 
     def _ended(self) -> None:

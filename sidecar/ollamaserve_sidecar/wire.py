@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser, HttpResponseParser
@@ -21,11 +21,10 @@ from ollamaserve_sidecar.headers import REQUEST_TAKEN, RESPONSE_TAKEN, Sorted
 if TYPE_CHECKING:
     import asyncio
 
-    from aiohttp.base_protocol import BaseProtocol
-    from aiohttp.http_parser import RawRequestMessage, RawResponseMessage
-    from aiohttp.streams import StreamReader
-
-    Parser = HttpRequestParser | HttpResponseParser
+# aiohttp's annotations are of its Python twins of these; what comes is made in C.
+Parser: TypeAlias = Any
+Message: TypeAlias = Any
+Body: TypeAlias = Any
 
 HEAD_LIMIT = 32 << 10
 RESPONSE_HEAD_LIMIT = 64 << 10
@@ -72,7 +71,7 @@ class _Sink:
     def resume_reading(self, *, resume_parser: bool = True) -> None: ...
 
 
-_SINK = cast("BaseProtocol", _Sink())
+_SINK: Any = _Sink()
 
 
 def whole_chunks(data: bytes) -> bytes | None:
@@ -104,9 +103,7 @@ class Chunks:
 
     __slots__ = ("_between", "_body", "_dirty", "_parser", "_probe", "ended")
 
-    def __init__(
-        self, parser: Parser, body: StreamReader, probe: bytes, *, trusted: bool = False
-    ) -> None:
+    def __init__(self, parser: Parser, body: Body, probe: bytes, *, trusted: bool = False) -> None:
         """`probe` is a whole message, or empty where the parser takes none after this one.
 
         A `trusted` peer's whole chunks pass without the parser, as long as each read ends with one.
@@ -133,7 +130,8 @@ class Chunks:
             self._dirty = True
         if body.is_eof():
             self.ended = True
-        return body.read_nowait(-1)
+        decoded: bytes = body.read_nowait(-1)
+        return decoded
 
     def clean(self) -> bool:
         """After the end: true if no byte followed it, apart from empty lines."""
@@ -160,7 +158,7 @@ class Request:
         "target",
     )
 
-    def __init__(self, message: RawRequestMessage, body: StreamReader, parser: Parser) -> None:
+    def __init__(self, message: Message, body: Body, parser: Parser) -> None:
         self.method = message.method
         self.target = message.path
         self.fields = Sorted(message.raw_headers, REQUEST_TAKEN)
@@ -201,9 +199,7 @@ class Response:
 
     __slots__ = ("chunks", "fields", "framing", "length", "reason", "reusable", "status")
 
-    def __init__(
-        self, message: RawResponseMessage, body: StreamReader, parser: Parser, *, bodiless: bool
-    ) -> None:
+    def __init__(self, message: Message, body: Body, parser: Parser, *, bodiless: bool) -> None:
         self.status = message.code
         self.reason = message.reason.encode("utf-8", "surrogateescape")
         self.fields = Sorted(message.raw_headers, RESPONSE_TAKEN)
@@ -244,7 +240,7 @@ def request(head: bytes, loop: asyncio.AbstractEventLoop) -> Request | BadReques
     """The request whose head, empty line included, is exactly these bytes."""
     if len(head) > HEAD_LIMIT:
         return BadRequest(431, "the request's head is longer than 32 KiB")
-    parser = HttpRequestParser(_SINK, loop, HEAD_LIMIT, auto_decompress=False)
+    parser: Parser = HttpRequestParser(_SINK, loop, HEAD_LIMIT, auto_decompress=False)
     try:
         messages = parser.feed_data(head)[0]
     except _PARSER_ERRORS:
@@ -263,7 +259,7 @@ def request(head: bytes, loop: asyncio.AbstractEventLoop) -> Request | BadReques
 
 def response(head: bytes, *, bodiless: bool, loop: asyncio.AbstractEventLoop) -> Response:
     """The response whose head is exactly these bytes; `bodiless` if HEAD was asked."""
-    parser = HttpResponseParser(
+    parser: Parser = HttpResponseParser(
         _SINK, loop, HEAD_LIMIT, auto_decompress=False, response_with_body=not bodiless
     )
     try:

@@ -12,6 +12,12 @@ import uvloop
 from component.certificates import mount
 from component.gate.rig import TOKEN, Rig, Upstream, open_gate
 from ollamaserve_dev.certificate import pair
+from ollamaserve_sidecar import wire
+
+
+def pytest_report_header() -> str:
+    """Which gate is tried: the source, or its compiled form (`test_compiled`)."""
+    return f"gate: {wire.__file__}"
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -6,11 +6,13 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import pytest
 
 from ollamaserve_sidecar import listener as door
+from ollamaserve_sidecar import poller as polling
 from ollamaserve_sidecar import sockets
 from ollamaserve_sidecar.dial import connect
 from ollamaserve_sidecar.listener import Listener
@@ -493,3 +495,49 @@ async def test_a_connection_leaves_no_cycle(poller: Poller) -> None:
     await until(lambda: endpoint.lost)
 
     assert endpoint not in gc.get_referents(transport)
+
+
+@pytest.mark.parametrize(("now", "begun"), [(0.005, ["fresh", "stream"]), (0.015, ["stream"])])
+async def test_in_a_crowd_first_tokens_have_every_other_slice(
+    poller: Poller, monkeypatch: pytest.MonkeyPatch, now: float, begun: list[str]
+) -> None:
+    """Who streams already is held back while others have heard nothing, and not for long."""
+    monkeypatch.setattr(polling, "READY", 8)
+    heard: list[str] = []
+
+    def note(kind: str, _: bytes) -> None:
+        heard.append(kind)
+
+    ends: list[socket.socket] = []
+    for kind in ["stream"] * 4 + ["fresh"] * 2 + ["stream"] * 6:
+        endpoint = Endpoint()
+        end = await joined(poller, endpoint)
+        end.send(b"first")
+        await until(endpoint.seen.__len__)
+        endpoint.on_data = partial(note, kind)
+        if kind == "fresh":
+            endpoint.transport.write(b"another request")
+        ends.append(end)
+
+    monkeypatch.setattr(poller, "loop", Stopped(poller.loop, now))
+    for end in ends:
+        end.send(b"next")
+    await until(lambda: len(heard) == len(ends))
+
+    assert list(dict.fromkeys(heard))[: len(begun)] == begun
+    assert heard.count("fresh") == 2
+    for end in ends:
+        end.close()
+
+
+class Stopped:
+    """An event loop whose clock stands still."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
+        self._loop, self._now = loop, now
+
+    def time(self) -> float:
+        return self._now
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
