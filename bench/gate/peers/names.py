@@ -2,6 +2,7 @@
 
 DIRECT, NGINX, NGINX_LOGGED, PLAIN = "direct", "nginx", "nginx-logged", "aiohttp"
 GATE_BARE, GATE, GATE_ASYNCIO = "gate-bare", "gate", "gate-asyncio"
+GATE_INTERPRETED = "gate-interpreted"
 LITELLM = "litellm"
 IMPORT = "import-aiohttp"
 TITLES = {
@@ -12,5 +13,6 @@ TITLES = {
     GATE_BARE: "gate, authentication and policy only",
     GATE: "gate, everything on",
     GATE_ASYNCIO: "gate, everything on, without uvloop",
+    GATE_INTERPRETED: "gate, everything on, not compiled",
     LITELLM: "LiteLLM proxy",
 }

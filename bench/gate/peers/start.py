@@ -13,9 +13,17 @@ from urllib.request import urlopen
 
 from bench.gate.load import TOKEN
 from bench.gate.peers import litellm_proxy
-from bench.gate.peers.names import DIRECT, GATE, GATE_ASYNCIO, LITELLM, NGINX, NGINX_LOGGED, PLAIN
+from bench.gate.peers.names import (
+    DIRECT,
+    GATE,
+    GATE_INTERPRETED,
+    LITELLM,
+    NGINX,
+    NGINX_LOGGED,
+    PLAIN,
+)
 from bench.gate.process import Process, free_port, running
-from ollamaserve_dev import cache, debian
+from ollamaserve_dev import compiled, debian
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,8 +74,9 @@ class Peer:
 
 
 def install() -> None:
-    """See that nginx is here; LiteLLM is made when it's started, the others are of the bench."""
+    """See that nginx is here, and the gate compiled; LiteLLM is made when it's started."""
     debian.need("the bench", "nginx", "libnginx-mod-http-lua")
+    compiled.folder()
 
 
 @contextmanager
@@ -79,7 +88,7 @@ def peer(name: str, upstream: int, folder: Path) -> Iterator[Peer]:
     own.mkdir()
     command, environ = _command(name, own, port, upstream, status)
     with running(command, port, environ, own / "log") as process:
-        scrape = _scraper(status) if name in (GATE, GATE_ASYNCIO) else None
+        scrape = _scraper(status) if name == GATE else None
         yield Peer(name, port, process, scrape, rests=name == LITELLM)
 
 
@@ -92,8 +101,9 @@ def _command(
         return [sys.executable, HERE / "plain.py", str(port), str(upstream), TOKEN], {}
     if name == LITELLM:
         return litellm_proxy.command(folder, port, upstream, TOKEN), {}
-    environ = _pod(folder, port, upstream, status)
-    if name == GATE:
+    source = compiled.SOURCE if name == GATE_INTERPRETED else compiled.folder()
+    environ = _pod(folder, port, upstream, status) | {"PYTHONPATH": str(source)}
+    if name in (GATE, GATE_INTERPRETED):
         return [sys.executable, "-m", "ollamaserve_sidecar", "serve"], environ
     return [sys.executable, HERE / "variants.py", name.removeprefix("gate-")], environ
 
@@ -126,7 +136,6 @@ def _pod(folder: Path, port: int, upstream: int, status: int) -> dict[str, str]:
         "GATE_UPSTREAM": f"http://127.0.0.1:{upstream}",
         "GATE_TOKENS_DIR": str(tokens),
         "GATE_CONFIG": str(folder / "gate.json"),
-        "PYTHONPATH": str(cache.CHECKOUT / "sidecar"),
         "PYTHONDONTWRITEBYTECODE": "",
     }
 
