@@ -100,8 +100,11 @@ class LocalOperator:
             found[key] = found.get(key, 0) + value
         return found
 
+    def written(self) -> dict[tuple[str, str], float]:
+        return {call: count for call, count in self.calls().items() if call[0] not in READS}
+
     def writes(self) -> float:
-        return sum(count for (verb, _), count in self.calls().items() if verb not in READS)
+        return sum(self.written().values())
 
     def looks(self) -> float:
         """How often a resource was looked at, by whatever outcome."""

@@ -90,10 +90,15 @@ def _looked(operator: LocalOperator, before: float) -> bool:
     return operator.looks() > before
 
 
+def alone(team: Kubectl, count: int) -> None:
+    """Wait until these resources are all that there are: those of earlier tests take their time."""
+    found = partial(team.run, "get", "ollamaserve", "--all-namespaces", "--output=name")
+    until("the others are gone", lambda: len(found().splitlines()) == count, seconds=60)
+
+
 def touched(team: Kubectl, operator: LocalOperator, times: int = 3) -> float:
     """Have the operator look at the resource so often; how many writes that cost."""
-    others = partial(team.run, "get", "ollamaserve", "--all-namespaces", "--output=name")
-    until("the others are gone", lambda: len(others().splitlines()) == 1, seconds=60)
+    alone(team, 1)
     before = rested(operator)
     for number in range(times):
         looks = operator.looks()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cluster.life import Body, complete, rested, seen, serve
+from cluster.life import Body, alone, complete, rested, seen, serve
 from ollamaserve_dev.kubectl import Kubectl
 from ollamaserve_dev.localoperator import LocalOperator
 
@@ -30,12 +30,13 @@ def test_fifty_resources_at_once(team: Kubectl, operator: LocalOperator) -> None
         return {b["metadata"]["name"] for b in team.list("ollamaserve") if is_ready(b)}
 
     seen(team, "those with pods", lambda: len(ready()) >= PLACED, 120)
+    alone(team, PLACED + NOWHERE)
     rested(operator)
     assert ready() == {body["metadata"]["name"] for body in placed}
 
     operator.stop()
     operator.start()
-    assert rested(operator) == 0, operator.calls()
+    assert rested(operator) == 0, operator.written()
     assert ready() == {body["metadata"]["name"] for body in placed}
 
 
