@@ -66,7 +66,8 @@ class Delivery:
         self._plain(head + data)
 
     def _counted(self, data: bytes) -> None:
-        part = data[: self._left]
+        # Compiled, a slice copies, even a whole one.
+        part = data if len(data) <= self._left else data[: self._left]
         self._left -= len(part)
         self._passed(part)
         if not self._left:

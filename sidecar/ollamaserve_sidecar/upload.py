@@ -37,7 +37,9 @@ class Upload:
         self.received += len(data)
         if self._chunks:
             return self._decode(data, self._chunks, limit)
-        part, self.rest = data[: self._left], data[self._left :]
+        part = data
+        if len(data) > self._left:  # compiled, a slice copies, even a whole one
+            part, self.rest = data[: self._left], data[self._left :]
         self._left -= len(part)
         self.ended = not self._left
         return part
