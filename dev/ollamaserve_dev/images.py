@@ -19,6 +19,7 @@ LABEL = "dev.ollamaserve.inputs"
 BASE_PACKAGES = ("python3", "ca-certificates", "libstdc++6", "libgomp1", "netbase")
 # `python3 -m venv`, and what compiles the gate's hot path.
 BUILD_PACKAGES = (*BASE_PACKAGES, "python3-venv", "python3-dev", "gcc", "libc6-dev")
+_LOCAL = {"BASE": ("base", BASE_PACKAGES), "BUILD_BASE": ("build-base", BUILD_PACKAGES)}
 _LOCKS = {"operator": ("operator",), "sidecar": ("sidecar", "compile")}
 WHEEL_PLATFORMS = ("manylinux_2_34_x86_64", "manylinux_2_28_x86_64", "manylinux2014_x86_64")
 
@@ -157,19 +158,19 @@ def _bases(current: Engine) -> dict[str, str]:
 
 
 def _local_base_names() -> dict[str, str]:
-    tag = f"{versions.BASE_SUITE}-{cache.fingerprint(*BASE_PACKAGES)}"
-    build = f"{versions.BASE_SUITE}-{cache.fingerprint(*BUILD_PACKAGES)}"
-    return {"BASE": f"{PREFIX}/base:{tag}", "BUILD_BASE": f"{PREFIX}/build-base:{build}"}
+    return {
+        argument: f"{PREFIX}/{name}:{versions.BASE_SUITE}-{cache.fingerprint(*packages)}"
+        for argument, (name, packages) in _LOCAL.items()
+    }
 
 
 def _local_bases(current: Engine) -> dict[str, str]:
     """Debian with Python 3.13 as BASE, and with what builds as BUILD_BASE."""
     names = _local_base_names()
-    packages = {"BASE": BASE_PACKAGES, "BUILD_BASE": BUILD_PACKAGES}
-    for argument, image in names.items():
+    for argument, (name, packages) in _LOCAL.items():
+        image = names[argument]
         if not current.image_id(image):
-            purpose = image.removeprefix(f"{PREFIX}/").partition(":")[0]
-            root = debian.root(versions.BASE_SUITE, purpose, packages[argument], "essential")
+            root = debian.root(versions.BASE_SUITE, name, packages, variant="essential")
             with progress.step(f"image {image}"):
                 current.run("import", root, image, log="import")
     return names
