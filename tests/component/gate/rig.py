@@ -64,6 +64,16 @@ class Connection:
             transport.abort()
 
 
+class Loop:
+    """The event loop, of which a derived class changes something."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+
 @dataclass
 class Answer:
     status: int

@@ -2,11 +2,10 @@
 
 import asyncio
 import socket
-from typing import Any
 
 import pytest
 
-from component.gate.rig import BEARER, Connection, Rig
+from component.gate.rig import BEARER, Connection, Loop, Rig
 from ollamaserve_sidecar import config, upstream
 
 GET = b"GET /api/tags HTTP/1.1\r\nHost: x\r\n" + BEARER + b"\r\n"
@@ -233,14 +232,8 @@ async def test_a_name_that_nobody_looks_up_is_a_503(
     assert (await client.ask(GET)).status == 503
 
 
-class Mute:
-    """An event loop that gets no answer from DNS."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loop, name)
+class Mute(Loop):
+    """It gets no answer from DNS."""
 
     async def getaddrinfo(self, *_: object, **__: object) -> None:
         await asyncio.Event().wait()

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from component.gate.rig import Loop
 from ollamaserve_sidecar import listener as door
 from ollamaserve_sidecar import poller as polling
 from ollamaserve_sidecar import sockets
@@ -530,14 +531,12 @@ async def test_in_a_crowd_first_tokens_have_every_other_slice(
         end.close()
 
 
-class Stopped:
-    """An event loop whose clock stands still."""
+class Stopped(Loop):
+    """Its clock stands still."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
-        self._loop, self._now = loop, now
+        super().__init__(loop)
+        self._now = now
 
     def time(self) -> float:
         return self._now
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loop, name)
